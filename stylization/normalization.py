@@ -1,0 +1,178 @@
+"""The paper: norms, and the images that their statistics are taken over.
+
+    y = gamma * (x - mean) / sqrt(var + eps) + beta
+
+Two choices are independent of each other. The *norm* says which channels share a mean and a variance: each its own
+(instance and batch norm), all of them (layer norm), or some (group norm). The *statistics* say which pixels they are
+taken over:
+
+    instance   those of each image by itself              Ulyanov et al. 2016, eq. 3
+    batch      those of all images in the batch at hand   Ulyanov et al. 2016, eq. 2; Ioffe & Szegedy 2015
+    running    averages gathered in training
+    frozen     those of images given beforehand, see `freeze_statistics`
+
+Instance norm uses `instance` in training and at test time, identically; batch norm trains with `batch` and is
+tested with `running`. Any trained network can be given other test statistics by `set_statistics`.
+"""
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from stylization.errors import InputError
+
+Statistics = Literal["instance", "batch", "running", "frozen"]
+
+
+class Norm(nn.Module):
+    """Normalization of (b, c, h, w) by the mean and the biased variance of groups of channels, in float32.
+
+    `channels_per_group` is 1, a number that divides c (or is cut down to c), or "all". `train_statistics` serves
+    train mode and `statistics` eval mode. `synchronized` pools batch statistics over all ranks. `gamma` starts at
+    "ones" or "uniform" in [0, 1), as in the authors' code (texture_nets, InstanceNormalization.lua); beta at 0.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    frozen_mean: Tensor | None
+    frozen_var: Tensor | None
+
+    def __init__(
+        self,
+        num_channels: int,
+        *,
+        channels_per_group: int | Literal["all"] = 1,
+        train_statistics: Literal["instance", "batch"] = "instance",
+        statistics: Statistics = "instance",
+        synchronized: bool = False,
+        affine: bool = True,
+        eps: float = 1e-5,
+        gamma: Literal["ones", "uniform"] = "ones",
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        size = num_channels if channels_per_group == "all" else min(channels_per_group, num_channels)
+        if num_channels % size:
+            raise InputError(f"norm.channels_per_group={size} does not divide a layer of {num_channels} channels")
+        _check(train_statistics, ("instance", "batch"), "norm.train_statistics")
+        _check(statistics, get_args(Statistics), "norm.statistics")
+        _check(gamma, ("ones", "uniform"), "norm.gamma")
+        self.num_channels, self.num_groups = num_channels, num_channels // size
+        self.train_statistics, self.statistics = train_statistics, statistics
+        self.synchronized, self.eps, self.momentum = synchronized, eps, momentum
+        self.gamma = nn.Parameter(torch.ones(num_channels)) if affine else None
+        self.beta = nn.Parameter(torch.zeros(num_channels)) if affine else None
+        if affine and gamma == "uniform":
+            with torch.random.fork_rng(devices=[]):  # the convolutions' draws must not depend on the norm's
+                nn.init.uniform_(self.gamma)  # type: ignore[arg-type]
+        self.register_buffer("running_mean", torch.zeros(self.num_groups))
+        self.register_buffer("running_var", torch.ones(self.num_groups))
+        self.register_buffer("frozen_mean", None, persistent=False)
+        self.register_buffer("frozen_var", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        statistics = self.train_statistics if self.training else self.statistics
+        # Autocast would run some norms in float32 and others in half precision, and compare precisions.
+        with torch.autocast(x.device.type, enabled=False):
+            if statistics == "instance":
+                y, mean, var = self._by_instance(x.float())
+            elif statistics == "batch":
+                y, mean, var = self._by_batch(x.float())
+            else:
+                return self._by_given(x.float(), *self._given(statistics)).to(x.dtype)
+        if self.training:
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.mean(0), self.momentum)
+                self.running_var.lerp_(var.mean(0), self.momentum)
+        return y.to(x.dtype)
+
+    def _by_instance(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        b, c, h, w = x.shape
+        y, mean, rstd = torch.native_group_norm(x, self.gamma, self.beta, b, c, h * w, self.num_groups, self.eps)
+        return y, mean, rstd.detach() ** -2 - self.eps  # (b, g), and the kernel has them already
+
+    def _by_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.num_groups == self.num_channels and not self.synchronized:
+            y, mean, rstd = torch.native_batch_norm(x, self.gamma, self.beta, None, None, True, 0.0, self.eps)
+            return y, mean[None], rstd.detach()[None] ** -2 - self.eps
+        mean, var = self.moments(x)
+        return self._by_given(x, mean, var), mean.detach()[None], var.detach()[None]
+
+    def _by_given(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        repeat = self.num_channels // self.num_groups
+        scale = torch.rsqrt(var + self.eps).repeat_interleave(repeat)
+        mean = mean.repeat_interleave(repeat)
+        if self.gamma is not None:
+            scale = scale * self.gamma
+        shift = -mean * scale if self.beta is None else self.beta - mean * scale
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of each group over the whole batch, and over all ranks if synchronized: (g,)."""
+        grouped = x.reshape(len(x), self.num_groups, -1)
+        var, mean = torch.var_mean(grouped, dim=(0, 2), correction=0)
+        if self.synchronized and torch.distributed.is_initialized():
+            from torch.distributed.nn.functional import all_reduce
+
+            # Ranks hold equal shares, so means of means are means; the spread of the means adds to the variance.
+            num_ranks = torch.distributed.get_world_size()
+            own_mean = mean
+            mean = all_reduce(own_mean) / num_ranks
+            var = all_reduce(var + (own_mean - mean).square()) / num_ranks
+        return mean, var
+
+    def _given(self, statistics: str) -> tuple[Tensor, Tensor]:
+        if statistics == "running":
+            return self.running_mean, self.running_var
+        if self.frozen_mean is None or self.frozen_var is None:
+            raise InputError("norm.statistics=frozen needs statistics to freeze: freeze_statistics(network, images)")
+        return self.frozen_mean, self.frozen_var
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_channels}, groups={self.num_groups}, train_statistics={self.train_statistics}, "
+            f"statistics={self.statistics}, eps={self.eps}, affine={self.gamma is not None}"
+        )
+
+
+def _check(value: object, choices: tuple[str, ...], option: str) -> None:
+    if value not in choices:
+        raise InputError(f"{option}={value}: choose one of {', '.join(choices)}")
+
+
+def norms(network: nn.Module) -> Iterator[Norm]:
+    """The norms of a network, in the order of its modules."""
+    return (module for module in network.modules() if isinstance(module, Norm))
+
+
+def set_statistics(network: nn.Module, statistics: Statistics) -> None:
+    """Give every norm of a network other statistics for eval mode; its weights stay as they are."""
+    _check(statistics, get_args(Statistics), "statistics")
+    for norm in norms(network):
+        norm.statistics = statistics
+
+
+@torch.no_grad()
+def freeze_statistics(network: nn.Module, images: Tensor) -> None:
+    """Freeze every norm at its statistics over `images`, pooled, and let eval mode use those.
+
+    Of one image these are its instance statistics: frozen at a whole picture's (or its thumbnail's, Chen et al.
+    2022), a network may be applied to parts of it without seams.
+    """
+
+    def record(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, Norm)
+        norm.frozen_mean, norm.frozen_var = norm.moments(inputs[0].float())
+
+    handles = [norm.register_forward_pre_hook(record) for norm in norms(network)]
+    training = network.training
+    try:
+        set_statistics(network, "batch")
+        network.eval()(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.train(training)
+    set_statistics(network, "frozen")
