@@ -1,0 +1,75 @@
+"""The residual generator of Johnson et al. 2016."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from stylization.errors import InputError
+from stylization.generators.blocks import MakeNorm, Padding, convolution, enlarge, to_unit_range
+
+
+class Johnson(nn.Module):
+    """Down by two strided convolutions, through residual blocks, up again (Johnson et al. 2016, supplement, table 1).
+
+    Maps (b, 3, h, w) in [0, 1] to the same shape and range, for every h, w from 16 px. `width` is the number of
+    channels at full size, 32 in the paper: with 5 blocks 1,679,235 parameters, as many as the PyTorch example's
+    transcription. `upsampling` is "nearest" followed by a convolution (Odena et al. 2016, which avoids the
+    checkerboard) or "transposed" (the paper's convolution of stride 1/2); both have the same parameters.
+    """
+
+    def __init__(
+        self,
+        norm: MakeNorm,
+        width: int = 32,
+        num_blocks: int = 5,
+        padding: Padding = "reflect",
+        upsampling: Literal["nearest", "transposed"] = "nearest",
+    ) -> None:
+        super().__init__()
+        if upsampling not in ("nearest", "transposed"):
+            raise InputError(f"generator.upsampling={upsampling}: choose nearest or transposed")
+        # Differs from Johnson et al. 2016: they pad the image once by 40 px and let the blocks shrink it; here every
+        # convolution pads, as in the authors' code (texture_nets, johnson.lua), so that any size goes through.
+        self.layers = nn.Sequential(
+            *_layer(norm, 3, width, 9, padding),
+            *_layer(norm, width, 2 * width, 3, padding, stride=2),
+            *_layer(norm, 2 * width, 4 * width, 3, padding, stride=2),
+            *(Residual(norm, 4 * width, padding) for _ in range(num_blocks)),
+            *_upsampled(norm, 4 * width, 2 * width, padding, upsampling),
+            *_upsampled(norm, 2 * width, width, padding, upsampling),
+            convolution(width, 3, 9, padding),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        h, w = images.shape[-2:]
+        return to_unit_range(self.layers(enlarge(images, multiple=4, least_px=16))[..., :h, :w])
+
+
+class Residual(nn.Module):
+    """x + norm(conv(relu(norm(conv(x))))), without a ReLU after the sum (Gross & Wilber 2016)."""
+
+    def __init__(self, norm: MakeNorm, channels: int, padding: Padding) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_layer(norm, channels, channels, 3, padding),
+            convolution(channels, channels, 3, padding),
+            norm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y
+
+
+def _layer(
+    norm: MakeNorm, in_channels: int, out_channels: int, kernel_px: int, padding: Padding, stride: int = 1
+) -> list[nn.Module]:
+    return [convolution(in_channels, out_channels, kernel_px, padding, stride), norm(out_channels), nn.ReLU()]
+
+
+def _upsampled(norm: MakeNorm, in_channels: int, out_channels: int, padding: Padding, way: str) -> list[nn.Module]:
+    if way == "nearest":
+        return [nn.Upsample(scale_factor=2, mode="nearest"), *_layer(norm, in_channels, out_channels, 3, padding)]
+    # A transposed convolution knows no padding but zero.
+    transposed = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+    return [transposed, norm(out_channels), nn.ReLU()]
