@@ -1,0 +1,144 @@
+"""What training minimises: how far a stylization is from its photograph and from the style, as a loss network sees it.
+
+Feature and style reconstruction after Gatys et al. 2016 and Johnson et al. 2016, and total variation, each a number
+whose unit is a choice of its own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from stylization.errors import InputError
+from stylization.loss_networks.vgg import VGG
+
+TERMS = ("content", "style", "tv")
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    """Mean over pixels of the outer product of the channels, G = F F' / (h w): (b, c, h, w) -> (b, c, c).
+
+    In float32 whatever the features' precision: sums over a picture overflow half precision.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features.float().flatten(2)
+        return flat @ flat.mT / flat.shape[2]
+
+
+def relative(x: Tensor, target: Tensor) -> Tensor:
+    """|x - target|^2 / |target|^2 of each image, averaged over the batch."""
+    energy = target.square().flatten(1).sum(1)
+    return ((x - target).square().flatten(1).sum(1) / energy.clamp_min(1e-12)).mean()
+
+
+def mean_squared(x: Tensor, target: Tensor) -> Tensor:
+    """The mean of (x - target)^2 over batch and elements."""
+    return (x - target).square().mean()
+
+
+def squared_norm(x: Tensor, target: Tensor) -> Tensor:
+    """|x - target|^2 of each image, averaged over the batch."""
+    return (x - target).square().flatten(1).sum(1).mean()
+
+
+def mean_variation(images: Tensor) -> Tensor:
+    """Mean squared difference between neighbours, down plus across: independent of the image's size."""
+    down, across = images.diff(dim=2), images.diff(dim=3)
+    return down.square().mean() + across.square().mean()
+
+
+def summed_variation(images: Tensor) -> Tensor:
+    """Half the sum of squared differences between neighbours in 0..255, over the whole batch: the energy whose
+    gradient jcjohnson/fast-neural-style's and texture_nets' TotalVariation layers add to the output's."""
+    down, across = images[..., :-1, :-1] - images[..., 1:, :-1], images[..., :-1, :-1] - images[..., :-1, 1:]
+    return 0.5 * 255.0**2 * (down.square().sum() + across.square().sum())
+
+
+@dataclass(frozen=True)
+class Units:
+    """How the squared distances of an objective are measured, and how its layers add up."""
+
+    features: Callable[[Tensor, Tensor], Tensor]
+    grams: Callable[[Tensor, Tensor], Tensor]
+    gram_per_channel: bool  # G / c, the published F F' / (c h w)
+    mean_over_layers: bool
+    variation: Callable[[Tensor], Tensor]
+
+
+UNITS = {
+    # Ours: a weight means the same for every style, image size, loss network and feature scale.
+    "relative": Units(relative, relative, False, True, mean_variation),
+    # Johnson et al. 2016, eq. 2-4: features per element, Gram matrices by the squared Frobenius norm.
+    "johnson": Units(mean_squared, squared_norm, True, False, summed_variation),
+    # texture_nets: nn.MSECriterion on both, Gram / (c h w). fast-neural-style's *code* is the same: it divides
+    # eq. 4 by c^2, and its default weights (style 5) belong to that. Both presume features of Caffe's scale.
+    "texture_nets": Units(mean_squared, mean_squared, True, False, summed_variation),
+    # pytorch/examples fast_neural_style: the same distances, on features of torchvision's scale, without variation.
+    "pytorch_examples": Units(mean_squared, mean_squared, True, False, mean_variation),
+}
+
+
+class Objective(nn.Module):
+    """`objective(stylized, content)` -> {"content", "style", "tv"}: unweighted scalars from (b, 3, h, w) images.
+
+    The style's Gram matrices are computed once, at construction, from `style` (1, 3, h, w). Layers come as a sequence
+    of names, or as a mapping to weights of their own. `total(terms)` is the weighted sum that trains.
+    """
+
+    def __init__(
+        self,
+        loss_network: VGG,
+        style: Tensor,
+        content_layers: Sequence[str] | Mapping[str, float],
+        style_layers: Sequence[str] | Mapping[str, float],
+        weights: Mapping[str, float],
+        units: str = "relative",
+    ) -> None:
+        super().__init__()
+        if units not in UNITS:
+            raise InputError(f"objective.units={units}: choose one of {', '.join(UNITS)}")
+        self.loss_network = loss_network
+        self.units = UNITS[units]
+        self.weights = {term: float(weights[term]) for term in TERMS}
+        self.content_layers, self.style_layers = _layer_weights(content_layers), _layer_weights(style_layers)
+        if not self.content_layers or not self.style_layers:
+            raise InputError("objective.content_layers and objective.style_layers need at least one layer each")
+        with torch.no_grad():
+            for layer, features in loss_network(style, list(self.style_layers)).items():
+                self.register_buffer(f"target_{layer}", self._gram(features), persistent=False)
+
+    def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            targets = self.loss_network(content, list(self.content_layers))
+        features = self.loss_network(stylized, [*self.content_layers, *self.style_layers])
+        content_term = self._over_layers(
+            {
+                k: w * self.units.features(features[k].float(), targets[k].float())
+                for k, w in self.content_layers.items()
+            }
+        )
+        style_term = self._over_layers(
+            {k: w * self._style_distance(k, features[k]) for k, w in self.style_layers.items()}
+        )
+        return {"content": content_term, "style": style_term, "tv": self.units.variation(stylized.float())}
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """The weighted sum of the terms."""
+        return sum((self.weights[term] * terms[term] for term in TERMS), start=torch.zeros_like(terms["content"]))
+
+    def _gram(self, features: Tensor) -> Tensor:
+        gram = gram_matrix(features)
+        return gram / features.shape[1] if self.units.gram_per_channel else gram
+
+    def _style_distance(self, layer: str, features: Tensor) -> Tensor:
+        gram = self._gram(features)
+        return self.units.grams(gram, self.get_buffer(f"target_{layer}").expand_as(gram))
+
+    def _over_layers(self, distances: Mapping[str, Tensor]) -> Tensor:
+        total = torch.stack(list(distances.values())).sum()
+        return total / len(distances) if self.units.mean_over_layers else total
+
+
+def _layer_weights(layers: Sequence[str] | Mapping[str, float]) -> dict[str, float]:
+    return {k: float(v) for k, v in layers.items()} if isinstance(layers, Mapping) else dict.fromkeys(layers, 1.0)
