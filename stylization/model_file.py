@@ -1,0 +1,67 @@
+"""What a run leaves behind: one .safetensors with a generator's weights and all that is needed to rebuild it."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch.nn import Identity, Module
+
+from stylization import generators
+from stylization.errors import InputError, written_whole
+from stylization.normalization import Norm
+
+FORMAT = "stylization-1"
+FILE_NAME = "model.safetensors"
+
+# A file names its parts as the configuration does; these are the names it may use, so that loading runs no code of
+# the file's choosing.
+_GENERATORS = {f"stylization.generators.{name}": getattr(generators, name) for name in generators.__all__}
+_NORMS = {"stylization.normalization.Norm": Norm, "torch.nn.Identity": Identity}
+
+
+def write(path: Path, generator: Module, architecture: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write a trained generator, whole or not at all.
+
+    `architecture` holds the `generator` and `norm` sections of the run's configuration, `facts` whatever describes
+    the training (style, steps, terms, ...); both must be plain JSON values.
+    """
+    metadata = {"format": FORMAT, "architecture": json.dumps(architecture), "facts": json.dumps(facts)}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    with written_whole(path) as file:
+        file.write(save(weights, metadata))
+
+
+def read(path: Path) -> tuple[Module, dict[str, Any]]:
+    """The generator in a model file, in eval mode, and its facts. Raises `InputError` for any other file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+    except FileNotFoundError:
+        raise InputError(f"no model file at {path}") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is cut, damaged or no .safetensors file: {error}") from error
+    if metadata.get("format") != FORMAT:
+        raise InputError(f"{path} is a .safetensors file, but not a model of this project (format '{FORMAT}')")
+    generator = build(json.loads(metadata["architecture"]))
+    generator.load_state_dict(weights)
+    return generator.eval(), json.loads(metadata["facts"])
+
+
+def build(architecture: Mapping[str, Any]) -> Module:
+    """A generator with fresh weights from the `generator` and `norm` sections of a configuration."""
+    norm, norm_options = _named(architecture["norm"], _NORMS)
+    generator, options = _named(architecture["generator"], _GENERATORS)
+    built: Module = generator(**options | {"norm": partial(norm, **norm_options)})
+    return built
+
+
+def _named(section: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    options = {key: value for key, value in section.items() if key not in ("_target_", "_partial_", "norm")}
+    if section["_target_"] not in known:
+        raise InputError(f"model file names {section['_target_']}, which is not one of {', '.join(known)}")
+    return known[section["_target_"]], options
