@@ -1,0 +1,174 @@
+"""What a person sees of a run while it goes, and what it leaves behind."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from stylization import images, model_file
+from stylization.content import Content
+from stylization.errors import written_whole
+from stylization.provenance import git_revision, versions
+from stylization.training import Training, parameter_count
+
+
+class Progress(ProgressBar):
+    """One bar for the run, counting images: its rate is images/s, its estimate the whole run's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bar: tqdm[Any] | None = None
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            batch = _content(trainer).batch_size
+            self.bar = tqdm(
+                total=trainer.max_steps * batch,
+                initial=trainer.global_step * batch,
+                unit="img",
+                desc="training",
+                dynamic_ncols=True,
+                mininterval=0.5,
+            )
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.bar is not None:
+            logged = trainer.callback_metrics
+            terms = [f"{k} {logged[f'train/{k}']:.3g}" for k in ("content", "style") if f"train/{k}" in logged]
+            self.bar.set_postfix_str(", ".join([f"step {trainer.global_step}", *terms]), refresh=False)
+            self.bar.update(_content(trainer).batch_size)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+class ContactSheet(pl.Callback):
+    """`samples/step_000200.png`: each held-out photograph beside its stylization, every so many steps."""
+
+    def __init__(self, folder: str, every_n_steps: int) -> None:
+        self.folder = Path(folder)
+        self.every_n_steps = every_n_steps
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        if trainer.is_global_zero and (step % self.every_n_steps == 0 or step == trainer.max_steps):
+            content = images.to_float(_content(trainer).held_out).to(pl_module.device)
+            path = self.folder / f"step_{step:06d}.png"
+            images.save(sheet([content, in_eval_mode(pl_module, content)]), path)
+
+
+class Summary(pl.Callback):
+    """At the end of a run: the model file, and `summary.json` with the held-out terms before and after.
+
+    Before is the untouched photograph: no content distance, all of the style distance.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.config: Mapping[str, Any] = {}
+        self.choices: Mapping[str, str] = {}
+        self.started = 0.0
+        self.first_step = 0
+        self.facts: dict[str, Any] = {}
+
+    def describe(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> None:
+        """Say which resolved configuration the run has, and the options its groups were composed from."""
+        self.config, self.choices = config, choices
+
+    def told(self) -> str:
+        """The last lines of a run: the held-out terms before and after, and the picture to look at."""
+        if not self.facts:
+            return f"interrupted; go on with resume={self.folder}/checkpoints/last.ckpt"
+        lines = [
+            f"held out, {when:6s} " + "  ".join(f"{name} {value:.4f}" for name, value in self.facts[key].items())
+            for when, key in (("before", "val_initial"), ("after", "val"))
+        ]
+        pictures = sorted(self.folder.glob("samples/*.png"))
+        return "\n".join([*lines, f"model   {self.folder / model_file.FILE_NAME}", f"picture {pictures[-1]}"])
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started, self.first_step = time.perf_counter(), trainer.global_step
+
+    @torch.no_grad()
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step < trainer.max_steps or not trainer.is_global_zero:
+            return  # interrupted: only a finished run looks finished
+        assert isinstance(pl_module, Training)
+        seconds = time.perf_counter() - self.started
+        data = _content(trainer)
+        content = images.to_float(data.held_out).to(pl_module.device)
+        num_images = (trainer.global_step - self.first_step) * data.batch_size
+        self.facts = {
+            "style": self.config["style"]["name"],
+            "norm": self.choices["norm"],
+            "statistics": self.config["norm"].get("statistics", "none"),
+            "generator": self.choices["generator"],
+            "loss_network": self.choices["loss_network"],
+            "objective": self.choices["objective"],
+            "val": numbers(pl_module.evaluate(content, in_eval_mode(pl_module, content))),
+            "val_initial": numbers(pl_module.evaluate(content, content)),
+            "steps": trainer.global_step,
+            "images": data.samples_seen,
+            "seconds": round(seconds, 1),
+            "images_per_second": round(num_images / seconds, 2),
+            "parameters": parameter_count(pl_module.generator),
+            "seed": self.config["seed"],
+            "held_out": data.held_out_names,
+            "device": str(pl_module.device),
+            "threads": torch.get_num_threads(),
+            "versions": versions(),
+            "git": git_revision(),
+        }
+        architecture = {"generator": self.config["generator"], "norm": self.config["norm"]}
+        model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
+        with written_whole(self.folder / "summary.json") as file:
+            file.write(json.dumps(self.facts, indent=2).encode() + b"\n")
+
+
+def sheet(columns: list[Tensor], gap_px: int = 6) -> Image.Image:
+    """Batches side by side, on white: a row for each image, a column for each (b, 3, h, w) batch in [0, 1]."""
+    rows = torch.stack(columns, dim=1)  # (b, columns, 3, h, w)
+    b, num_columns, _, h, w = rows.shape
+    canvas = torch.ones(3, b * (h + gap_px) - gap_px, num_columns * (w + gap_px) - gap_px)
+    for row in range(b):
+        for column in range(num_columns):
+            top, left = row * (h + gap_px), column * (w + gap_px)
+            canvas[:, top : top + h, left : left + w] = rows[row, column]
+    return images.to_picture(canvas)
+
+
+@torch.no_grad()
+def in_eval_mode(module: pl.LightningModule, content: Tensor) -> Tensor:
+    """The module's output in eval mode; the mode it was in is restored."""
+    training = module.training
+    module.eval()
+    stylized: Tensor = module(content)
+    module.train(training)
+    return stylized
+
+
+def numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in terms.items()}
+
+
+def _content(trainer: pl.Trainer) -> Content:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, Content)
+    return data

@@ -1,0 +1,92 @@
+"""What Hydra needs to know of us, and what a person is told who mistyped an option. Imports no PyTorch."""
+
+import contextlib
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stylization.errors import InputError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def register_resolvers() -> None:
+    """`${stem:<path or address>}` is a picture's name without folders and suffix: what its style is called."""
+    OmegaConf.register_new_resolver("stem", lambda picture: Path(urlsplit(str(picture)).path).stem, replace=True)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's complaints about the command line into an `InputError` of one line."""
+    try:
+        yield
+    except MissingConfigException as error:
+        raise InputError(_missing_option(error)) from error
+    except OverrideParseException as error:
+        raise InputError(f"cannot read the override '{error.override}': write key=value") from error
+    except ConfigCompositionException as error:
+        raise InputError(_wrong_key(error)) from error
+    except InstantiationException as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        if not _is_wrong_value(error):
+            raise
+        raise InputError(_one_line(error)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(_one_line(error)) from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _is_wrong_value(error: InstantiationException) -> bool:
+    """Whether a setting cannot be given to what it configures: a library's constructor refuses it, or has no such
+    argument. What fails inside our own constructors says so by `InputError`; anything else there is a bug."""
+    ours = "target 'stylization." in str(error)
+    return "argument" in str(error.__cause__) if ours else isinstance(error.__cause__, TypeError | ValueError)
+
+
+def _missing_option(error: MissingConfigException) -> str:
+    group, _, option = (error.missing_cfg_file or "").rpartition("/")
+    if not group or not error.options:
+        return _one_line(error)
+    hint = " (your own picture: style.image=<path or address>)" if group == "style" else ""
+    meant = _did_you_mean(option, error.options)
+    return f"{group}={option}: no such {group.replace('_', ' ')}{meant}. There are {', '.join(error.options)}{hint}"
+
+
+def _wrong_key(error: ConfigCompositionException) -> str:
+    cause = error.__cause__
+    node: Any = getattr(cause, "parent_node", None)
+    key = getattr(cause, "full_key", None)
+    if not isinstance(node, DictConfig) or not key:
+        return _one_line(error)
+    section, _, last = str(key).rpartition(".")
+    known = sorted(str(k) for k in node if not str(k).startswith("_") and k != "hydra")
+    where = f"'{section}' has" if section else "There are"
+    return f"no setting '{key}'{_did_you_mean(last, known)}. {where} {', '.join(known)}"
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as dicts, lists, strings and numbers."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}

@@ -1,0 +1,90 @@
+"""Follow the gradient: the LightningModule, which wires the parts together and has no mathematics of its own."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from stylization.errors import InputError
+from stylization.objective import TERMS, Objective
+
+
+class Training(pl.LightningModule):
+    """A generator learning to repaint content photographs so that an objective falls.
+
+    Logs the unweighted terms and their weighted total as `train/...` at every logged step and `val/...` on the
+    held-out photographs. Only the generator is in its state dict: the loss network is a ruler, not a result.
+    """
+
+    strict_loading = False
+
+    def __init__(
+        self,
+        generator: Module,
+        objective: Objective,
+        optimizer: Callable[[Any], Optimizer],
+        schedule: Callable[[Optimizer], LRScheduler],
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.objective = objective
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Photographs (b, 3, h, w) in [0, 1] to their stylizations, of the same shape and range."""
+        stylized: Tensor = self.generator(images)
+        return stylized
+
+    def training_step(self, content: Tensor, batch_idx: int) -> Tensor:
+        terms = self.evaluate(content)
+        self._stop_if_not_finite(terms)
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
+        return terms["total"]
+
+    def validation_step(self, content: Tensor, batch_idx: int) -> None:
+        terms = self.evaluate(content)
+        self.log_dict({f"val/{name}": value for name, value in terms.items()}, sync_dist=True)
+
+    def evaluate(self, content: Tensor, stylized: Tensor | None = None) -> dict[str, Tensor]:
+        """The terms and their total for photographs and their stylizations (the generator's, unless given)."""
+        terms: dict[str, Tensor] = self.objective(self(content) if stylized is None else stylized, content)
+        return terms | {"total": self.objective.total(terms)}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer(self.generator.parameters())
+        schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        state = super().state_dict(*args, **kwargs)
+        return {key: value for key, value in state.items() if not key.startswith("objective.")}
+
+    def _stop_if_not_finite(self, terms: dict[str, Tensor]) -> None:
+        for name in TERMS:
+            if not torch.isfinite(terms[name]):
+                raise InputError(
+                    f"step {self.global_step}: the {name} term is {terms[name].item()}; stopped, the last checkpoint "
+                    "is kept. Lower optimizer.lr or trainer.gradient_clip_val"
+                )
+
+
+def parameter_count(module: Module) -> int:
+    """The number of trainable scalars."""
+    return sum(p.numel() for p in module.parameters() if isinstance(p, Parameter) and p.requires_grad)
+
+
+def quiet() -> None:
+    """Keep Lightning from announcing itself: what this project has to say, its progress bar and last lines say."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the samples need none
+    warnings.filterwarnings("ignore", message=".*Trying to infer the `batch_size`.*")
+    warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")

@@ -1,0 +1,204 @@
+"""Every option of every group and every recipe composes and builds; mistyped ones are told in one line, at once."""
+
+import ast
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+from PIL import Image
+
+from stylization import styles
+from stylization.configuration import CONF, plain, register_resolvers
+from stylization.loss_networks import vgg
+from stylization.normalization import norms
+
+ROOT = CONF.parent
+GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir())
+OPTIONS = [(p.parent.name, p.stem) for p in sorted(CONF.glob("*/*.yaml"))]
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    return tmp_path
+
+
+def composed(overrides: list[str], photos: Path) -> DictConfig:
+    config = compose("config", [*overrides, f"folder={photos}/run"])
+    if "path" in config.data.source:
+        config.data.source.path = str(photos)
+    return config
+
+
+def build(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """All that train.py builds, but with random VGG weights where torchvision's would be fetched, and no GPU asked."""
+    monkeypatch.setattr(vgg, "_torchvision_weights", lambda name: _random_state(name))
+    with open_dict(config):
+        config.trainer.accelerator, config.trainer.precision = "cpu", "32-true"
+        if "wandb" in config.logger:
+            config.logger.wandb.offline = True
+    built = {name: instantiate(config[name]) for name in ("generator", "loss_network", "optimizer", "trainer")}
+    built["data"] = instantiate(config.data, _convert_="all")
+    style = styles.read(config.style.image, 64)
+    network = built["loss_network"]
+    built["objective"] = instantiate(config.objective, loss_network=network, style=style, _convert_="all")
+    built["callbacks"] = {name: instantiate(section) for name, section in config.callbacks.items()}
+    built["logger"] = {name: instantiate(section) for name, section in config.logger.items()}
+    return built
+
+
+def _random_state(name: str) -> dict[str, torch.Tensor]:
+    depths = vgg.VGG16_DEPTHS if name == "vgg16" else vgg.VGG19_DEPTHS
+    with torch.device("meta"):
+        state = vgg.VGG(depths, vgg.VGG_WIDTHS).state_dict()
+    return {key: torch.zeros(value.shape) for key, value in state.items()}
+
+
+def test_groups_are_those_of_the_sentence() -> None:
+    words = "style norm generator loss_network objective data optimizer trainer logger callbacks experiment"
+    assert sorted(words.split()) == GROUPS
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_builds(
+    group: str, option: str, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = ["objective.content_layers=[relu1_1]", "objective.style_layers=[relu1_1]"]
+    needs_vgg = [] if group in ("objective", "experiment") else layers
+    network = ["loss_network=vgg19"] if group == "objective" and option != "relative" else []
+    if (group, option) == ("objective", "johnson") or option == "pytorch_examples":
+        network = ["loss_network=vgg16"]
+    built = build(composed([f"{group}={option}", *network, *needs_vgg], photos), monkeypatch)
+    optimizer = built["optimizer"].algorithm(built["generator"].parameters())
+    built["optimizer"].schedule(optimizer).step()
+    objective = built["objective"]
+    objective.loss_network.check([*objective.content_layers, *objective.style_layers])
+
+
+@pytest.mark.parametrize("generator", ["johnson", "pyramid"])
+@pytest.mark.parametrize("norm", [option for group, option in OPTIONS if group == "norm"])
+def test_every_norm_goes_into_every_generator(generator: str, norm: str, photos: Path) -> None:
+    config = composed([f"norm={norm}", f"generator={generator}", "generator.width=8"], photos)
+    network = instantiate(config.generator)
+    assert bool(list(norms(network))) == (norm != "none")
+    images = torch.rand(2, 3, 21, 34)
+    assert network.train()(images).shape == network.eval()(images).shape == images.shape
+
+
+def test_every_bundled_style_has_its_option() -> None:
+    assert [option for group, option in OPTIONS if group == "style"] == styles.names()
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [("mosaic", "mosaic"), ("a/b/my cat.jpeg", "my cat"), ("https://example.org/w/wave.png?x=1", "wave")],
+)
+def test_a_style_is_called_after_its_picture(image: str, name: str, photos: Path) -> None:
+    config = composed([f"style.image='{image}'"], photos)
+    assert plain(config)["style"]["name"] == name
+
+
+def test_targets_are_two_deep_at_most() -> None:
+    def depth(node: Any) -> int:
+        if not isinstance(node, dict):
+            return 0
+        return ("_target_" in node) + max((depth(value) for value in node.values()), default=0)
+
+    for group, option in OPTIONS:
+        if group == "experiment":
+            continue
+        config = plain(compose("config", [f"{group}={option}", "folder=x"], return_hydra_config=False))
+        config["generator"]["norm"] = None  # handed down by reference, not nested in the file
+        assert depth(config) <= 2, (group, option)
+
+
+def train(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:
+    start = time.perf_counter()
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return result, time.perf_counter() - start
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("norm=instnace", ["did you mean instance?", "batch, group, instance, layer, none, sync_batch"]),
+        ("styl=mosaic", ["did you mean style?", "generator, logger"]),
+        ("norm.epss=1", ["did you mean eps?", "affine, channels_per_group"]),
+        ("style=mosiac", ["did you mean mosaic?", "stained_glass, swirl, waves", "style.image=<path"]),
+        ("experiment=jonson", ["did you mean johnson2016?"]),
+        ("mosaic", ["key=value"]),
+    ],
+)
+def test_a_typo_is_told_with_what_there_is(typed: str, told: list[str]) -> None:
+    result, _ = train(typed)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
+    assert all(part in result.stderr for part in told)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["norm=instnace"]])
+def test_what_trains_nothing_imports_no_pytorch(arguments: list[str]) -> None:
+    code = f"import sys, runpy; sys.argv = ['train.py', *{arguments}]\n"
+    code += "try: runpy.run_path('train.py', run_name='__main__')\n"
+    code += "except SystemExit: pass\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_only_those_who_compose_know_hydra() -> None:
+    composers = {"train.py", "stylization/configuration.py"}
+    for path in [ROOT / "train.py", *(ROOT / "stylization").rglob("*.py")]:
+        if path.relative_to(ROOT).as_posix() not in composers:
+            assert not imports(path) & {"hydra", "omegaconf"}, path
+
+
+def test_who_may_know_whom() -> None:
+    """The architecture's arrows: nobody above imports from below."""
+    forbidden = {
+        "images": ("content", "generators", "loss_networks", "objective", "training", "stylizer", "normalization"),
+        "content": ("generators", "loss_networks", "objective", "training", "stylizer", "normalization"),
+        "normalization": ("content", "generators", "loss_networks", "objective", "training", "images"),
+        "generators": ("content", "loss_networks", "objective", "training", "normalization"),
+        "objective": ("generators", "content", "training", "normalization", "stylizer"),
+        "training": ("generators", "normalization", "callbacks", "stylizer"),
+        "stylizer": ("training", "objective", "loss_networks", "content", "callbacks"),
+        "model_file": ("training", "objective", "loss_networks", "content", "callbacks"),
+    }
+    package = ROOT / "stylization"
+    for module, others in forbidden.items():
+        paths = (
+            [package / f"{module}.py"] if (package / f"{module}.py").exists() else list((package / module).glob("*.py"))
+        )
+        assert paths
+        for path in paths:
+            known = {name.removeprefix("stylization.").split(".")[0] for name in modules(path)}
+            assert not known & set(others), f"{path} imports {known & set(others)}"
+
+
+def imports(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in modules(path)}
+
+
+def modules(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names

@@ -1,0 +1,233 @@
+"""Whole runs, of seconds: what they leave behind, that they repeat bit for bit, resume, and stop when they must."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import open_dict
+from PIL import Image
+from safetensors.torch import load_file
+
+import stylization
+from stylization import cli, report
+from stylization.callbacks import Summary
+from stylization.configuration import CONF, register_resolvers
+from stylization.errors import InputError
+from train import train
+
+SMALL = (
+    *(
+        "generator.width=4",
+        "generator.num_blocks=1",
+        "data.size_px=32",
+        "data.held_out_size_px=48",
+        "data.batch_size=2",
+    ),
+    *("style.size_px=64", "trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1"),
+    *("callbacks.contact_sheet.every_n_steps=3", "callbacks.checkpoint.every_n_train_steps=3"),
+    "+callbacks.checkpoint.save_top_k=-1",
+)
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def run(folder: Path, *overrides: str) -> Summary:
+    config = compose("config", [*SMALL, *overrides])
+    with open_dict(config):
+        config.folder = str(folder)
+    return train(
+        config, {"norm": "instance", "generator": "johnson", "loss_network": "compact", "objective": "relative"}
+    )
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        run(folder)
+    return folder
+
+
+def test_run_folder_holds_what_the_readme_says(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    for key in (
+        "steps images seconds images_per_second seed norm statistics style generator loss_network parameters "
+        "versions git val val_initial held_out"
+    ).split():
+        assert key in summary, key
+    assert set(summary["val"]) == set(summary["val_initial"]) == {"content", "style", "tv", "total"}
+    assert summary["val_initial"]["content"] == 0
+    assert (summary["steps"], summary["images"]) == (6, 12)
+    with Image.open(finished / "samples" / "step_000006.png") as sheet:
+        assert sheet.size == (2 * 48 + 6, 3 * 48 + 2 * 6)
+    assert {p.name for p in (finished / "samples").iterdir()} == {"step_000003.png", "step_000006.png"}
+    assert [r["step"] for r in rows(finished) if r["train/total"]] == [str(n) for n in range(6)]
+    assert [r["step"] for r in rows(finished) if r["val/total"]] == ["2", "5"]
+
+
+def test_summary_agrees_with_the_last_validation_and_with_the_model_file(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    last = [r for r in rows(finished) if r["val/total"]][-1]
+    assert float(last["val/total"]) == pytest.approx(summary["val"]["total"], rel=1e-5)
+    stylizer = stylization.load(finished)
+    assert stylizer.facts == summary
+    image = torch.rand(1, 3, 33, 47)
+    assert stylizer(image).shape == image.shape
+
+
+def test_total_is_the_weighted_sum_of_the_terms(finished: Path) -> None:
+    for row in rows(finished):
+        prefix = "train" if row["train/total"] else "val"
+        content, style, tv, total = (float(row[f"{prefix}/{term}"]) for term in ("content", "style", "tv", "total"))
+        config = compose("config", ["folder=x"]).objective.weights
+        expected = config.content * content + config.style * style + config.tv * tv
+        assert total == pytest.approx(expected, rel=1e-5)
+
+
+def test_same_seed_gives_the_same_metrics_bit_for_bit_and_another_seed_others(finished: Path, tmp_path: Path) -> None:
+    run(tmp_path / "again")
+    assert (tmp_path / "again" / "metrics.csv").read_bytes() == (finished / "metrics.csv").read_bytes()
+    run(tmp_path / "other", "seed=1", "trainer.max_steps=1")
+    assert rows(tmp_path / "other")[0]["train/total"] != rows(finished)[0]["train/total"]
+
+
+def test_norms_see_the_same_images_from_the_same_convolutions(finished: Path, tmp_path: Path) -> None:
+    # Before the first step the arms differ in nothing but the norm; without one, and at width 4, by very little.
+    run(tmp_path, "norm=none", "trainer.max_steps=1", "callbacks.checkpoint.every_n_train_steps=1")
+    ours = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    theirs = torch.load(next((finished / "checkpoints").glob("*003.ckpt")), weights_only=True)["state_dict"]
+    convolutions = [key for key in ours if key.endswith(".weight") and ours[key].ndim == 4]
+    assert convolutions and all(key in theirs for key in convolutions)
+
+
+def test_resumed_run_ends_where_the_uninterrupted_one_does(finished: Path, tmp_path: Path) -> None:
+    (checkpoint,) = (finished / "checkpoints").glob("*000003.ckpt")
+    summary = run(tmp_path, f"resume='{checkpoint}'")
+    whole, resumed = (load_file(folder / "model.safetensors") for folder in (finished, tmp_path))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert summary.facts["images"] == 12
+    assert [r for r in rows(finished) if int(r["step"]) >= 3] == [
+        {key: row.get(key, "") for key in rows(finished)[0]} for row in rows(tmp_path)
+    ]
+
+
+def test_checkpoint_holds_the_generator_alone_and_loads_with_weights_only(finished: Path) -> None:
+    checkpoint = torch.load(finished / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(key.startswith("generator.") for key in checkpoint["state_dict"])
+    assert checkpoint["Content"] == {"samples_seen": 12}
+
+
+def test_non_finite_loss_stops_with_step_and_term_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"step [4-9]\d*: the \w+ term is (nan|inf)"):
+        # The content weight is finite for three steps and the rate is not survivable after.
+        run(
+            tmp_path,
+            "optimizer=adam_constant",
+            "optimizer.lr=1e38",
+            "trainer.gradient_clip_val=null",
+            "norm=none",
+            "trainer.max_steps=20",
+            "callbacks.checkpoint.every_n_train_steps=1",
+        )
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert not (tmp_path / "summary.json").exists()
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("style.image=absent.jpg", "no such file"),
+        ("style.image={tmp}/text.jpg", "not a picture"),
+        ("style.image={tmp}/dot.png", "1x1"),
+        ("loss_network.weights={tmp}/cut.safetensors", "damaged"),
+        ("loss_network=vgg19 loss_network.weights={tmp}/cut.safetensors", "damaged"),
+        ("objective.style_layers=[relu5_1]", "relu5_1"),
+        ("objective.units=metres", "objective.units"),
+        ("data=folder data.source.path={tmp}/absent", "no folder"),
+        ("data=folder", "data.source.path"),
+        ("data.size_px=8", "16 px"),
+        ("trainer.max_steps=abc", "trainer"),
+        ("generator.upsampling=cubic", "upsampling"),
+        ("resume={tmp}/absent.ckpt", "absent.ckpt"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_is_trained(tmp_path: Path, override: str, told: str) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    with pytest.raises(InputError) as caught:
+        run(tmp_path / "run", *override.format(tmp=tmp_path).split())
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "summary.json").exists()
+
+
+def test_report_tabulates_runs_and_draws_them(finished: Path, tmp_path: Path) -> None:
+    arms = report.by(report.finished([finished.parent]), "norm", None)
+    table = report.table(arms)
+    summary = json.loads((finished / "summary.json").read_text())
+    assert "untouched photograph" in table and f"{summary['val']['total']:.4f}" in table
+    report.picture(arms, None, tmp_path / "picture.png")
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.width == 2 * 256 + 6
+    with pytest.raises(InputError, match="no finished run"):
+        report.finished([tmp_path])
+    with pytest.raises(InputError, match="has no 'weather'"):
+        report.by(report.finished([finished]), "weather", None)
+
+
+def test_apply_writes_a_picture_of_the_same_size(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    Image.effect_noise((51, 40), 80).convert("RGB").save(tmp_path / "photo.jpg")
+    output = tmp_path / "new" / "painted.png"
+    cli.main(["apply", str(tmp_path / "photo.jpg"), "--model", str(finished), "--output", str(output)])
+    with Image.open(output) as painted:
+        assert painted.size == (51, 40)
+    assert capsys.readouterr().out.strip() == str(output)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["apply", str(tmp_path / "absent.jpg"), "--model", str(finished), "--output", str(output)])
+    assert caught.value.code == 2
+    assert "absent.jpg" in capsys.readouterr().err
+
+
+def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(CONF.parent / "train.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=CONF.parent, check=False)
+
+
+def test_on_the_command_line_wrong_input_is_one_line_status_2_and_no_folder(tmp_path: Path) -> None:
+    result = typed("style.image=absent.jpg", f"hydra.run.dir={tmp_path}/run")
+    assert result.returncode == 2
+    (told,) = [line for line in result.stderr.splitlines() if "loading PyTorch" not in line]
+    assert told.startswith("error: ") and "absent.jpg" in told
+    assert not (tmp_path / "run").exists()
+
+    (tmp_path / "file").write_text("a file where a folder should be")
+    result = typed(f"hydra.run.dir={tmp_path}/file/run")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: cannot write") and result.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_default_run_reaches_a_hundredth_of_the_style_distance(tmp_path: Path) -> None:
+    result = typed(f"hydra.run.dir={tmp_path}/run")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1].startswith("picture ")
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["val"]["style"] <= 0.01 * summary["val_initial"]["style"]
