@@ -1,0 +1,89 @@
+"""The `stylization` command: what is done with runs and files beside training them."""
+
+import argparse
+from pathlib import Path
+
+from stylization.errors import InputError, clear_errors
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a subcommand. PyTorch is imported by those that need it, after the arguments have been read."""
+    parser = argparse.ArgumentParser(prog="stylization", description="Fast neural style transfer.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("apply", help="repaint a picture with a trained model")
+    command.add_argument("photo", metavar="PHOTO", help="a path or an http(s) address")
+    command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
+    command.add_argument("--output", type=Path, required=True, help="the picture to write; its suffix is its format")
+    command.set_defaults(run=_apply)
+
+    command = commands.add_parser("report", help="compare finished runs: a table over seeds, and a picture")
+    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
+    command.add_argument("--by", default="norm", help="the setting that makes the arms (default: norm)")
+    command.add_argument("--arms", help="which arms and in which order, with commas between")
+    command.add_argument("--table", type=Path, help="write the table here too (Markdown)")
+    command.add_argument("--picture", type=Path, help="write a picture: a row per photograph, a column per arm")
+    command.add_argument("--photos", type=Path, help="a folder of photographs (default: the held-out samples)")
+    command.set_defaults(run=_report)
+
+    command = commands.add_parser("distill", help="make a compact loss network from teachers and photographs")
+    command.add_argument("--teacher", type=Path, action="append", required=True, help="VGG-19 weights; may be repeated")
+    command.add_argument("--photos", type=Path, required=True, help="a folder of photographs")
+    command.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
+    command.add_argument("--num-steps", type=int, default=3000)
+    command.add_argument("--batch-size", type=int, default=8)
+    command.add_argument("--size-px", type=int, default=128, help="side of the crops")
+    command.add_argument("--num-held-out", type=int, default=100, help="photographs, the last by name, left unread")
+    command.add_argument("--learning-rate", type=float, default=2e-3)
+    command.add_argument("--seed", type=int, default=0)
+    command.set_defaults(run=_distill)
+
+    options = parser.parse_args(arguments)
+    with clear_errors():
+        options.run(options)
+
+
+def _apply(options: argparse.Namespace) -> None:
+    from stylization import images
+    from stylization.stylizer import load
+
+    images.save(load(options.model)(images.read(options.photo)), options.output)
+    print(options.output)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from stylization import report
+
+    runs = report.finished(options.runs)
+    arms = report.by(runs, options.by, options.arms.split(",") if options.arms else None)
+    table = report.table(arms)
+    print(table)
+    if options.table:
+        report.write_text(table, options.table)
+    if options.picture:
+        report.picture(arms, options.photos, options.picture)
+        print(options.picture)
+
+
+def _distill(options: argparse.Namespace) -> None:
+    from stylization.loss_networks.distillation import distill
+
+    for name in ("num_steps", "batch_size", "size_px"):
+        if getattr(options, name) < 4:
+            raise InputError(f"--{name.replace('_', '-')} must be 4 at least")
+    distill(
+        options.teacher,
+        options.photos,
+        options.output,
+        num_steps=options.num_steps,
+        batch_size=options.batch_size,
+        size_px=options.size_px,
+        num_held_out=options.num_held_out,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    print(options.output)
+
+
+if __name__ == "__main__":
+    main()
