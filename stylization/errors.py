@@ -1,12 +1,18 @@
 """What a person handed over wrong, told in one line; everything else is a bug and keeps its traceback."""
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
+
+_REFUSALS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+}
 
 
 class InputError(Exception):
@@ -17,18 +23,21 @@ class InputError(Exception):
 def clear_errors() -> Iterator[None]:
     """Turn an `InputError` raised inside into its one line on stderr and exit status 2.
 
-    Libraries wrap what they call (Hydra's `instantiate` does), so the chain of causes is searched too.
+    So too where the machine refuses to write: a full disk, a missing permission, a file where a folder should be.
     """
     try:
         yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is None:
+    except InputError as error:
+        _leave(str(error))
+    except OSError as error:
+        if error.errno not in _REFUSALS:
             raise
-        print(f"error: {cause}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _leave(f"cannot write {error.filename or 'to the disk'}: {error.strerror}")
+
+
+def _leave(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 @contextlib.contextmanager
