@@ -11,10 +11,8 @@ on photographs, damaged photographs, and pictures that the student itself is bei
 style distance: there a generator would find whatever the student sees and the teacher does not.
 """
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,14 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from stylization import images
 from stylization.content.sources import Files, folder
 from stylization.content.stream import Stream
 from stylization.errors import InputError, written_whole
 from stylization.loss_networks.compact import COMPACT_WIDTHS, Compact
+from stylization.loss_networks.lessons import Lessons
 from stylization.loss_networks.vgg import VGG, VGG19_DEPTHS, VGG_WIDTHS, load_weights, read_weights
 from stylization.memory import keep_memory
-from stylization.objective import gram_matrix
+from stylization.objective import relative
 
 TEACHER_WIDTH = dict(zip(COMPACT_WIDTHS, VGG_WIDTHS, strict=False))
 
@@ -240,15 +238,10 @@ def mismatch(features: dict[str, Tensor], targets: dict[str, Tensor], maps: nn.P
         ours = (f @ metric).flatten(1) @ f.flatten(1).T / num_pixels
         theirs = big_f.flatten(1) @ big_f.flatten(1).T / num_pixels
         terms["features"] += (residual / energy).mean()
-        terms["gram"] += relative(gram, h).mean()
+        terms["gram"] += relative(gram, h)
         terms["distances"] += 0.5 * (log_distances(ours) - log_distances(theirs)).square().mean()
         terms["distances"] += 0.5 * (log_distances(products(gram)) - log_distances(products(h))).square().mean()
     return {name: term / len(targets) for name, term in terms.items()}
-
-
-def relative(x: Tensor, target: Tensor) -> Tensor:
-    """|x - target|^2 / |target|^2 for each image of a batch: (b, ...) -> (b,)."""
-    return (x - target).square().flatten(1).sum(1) / target.square().flatten(1).sum(1)
 
 
 def products(x: Tensor) -> Tensor:
@@ -262,73 +255,3 @@ def log_distances(products: Tensor) -> Tensor:
     distances = (energy[:, None] + energy[None, :] - 2 * products) / energy[None, :]
     off_diagonal = ~torch.eye(len(products), dtype=torch.bool, device=products.device)
     return distances[off_diagonal].clamp_min(1e-4).log()  # below 1e-4, cancellation in float32 is all there is
-
-
-class Lessons:
-    """Batches to learn from: a quarter photographs, a quarter the same photographs damaged, half being stylized.
-
-    The last half persists from batch to batch. Each picture in it descends the student's own style distance to
-    another photograph by a few signed steps a batch, starts anew after `LIFE` batches, and no two start together.
-    """
-
-    LIFE = 24
-    MOVES = 2
-
-    def __init__(self, stream: Stream, student: Student, batch_size: int, seed: int) -> None:
-        self.stream, self.student = stream, student
-        self.quarter = batch_size // 4
-        self.random = torch.Generator().manual_seed(seed)
-        self.n = 0
-        num = batch_size - 2 * self.quarter
-        self.moving = self._photographs(num)
-        self.models = self._photographs(num)
-        self.age = torch.arange(num) * self.LIFE // num
-
-    def take(self, num: int) -> Iterator[Tensor]:
-        for _ in range(num):
-            photographs = self._photographs(self.quarter)
-            self._stylize()
-            yield torch.cat([photographs, torch.stack([self._damage(x) for x in photographs]), self.moving])
-
-    def _photographs(self, num: int) -> Tensor:
-        self.n += num
-        return images.to_float(torch.stack([self.stream[n] for n in range(self.n - num, self.n)]))
-
-    def _uniform(self, low: float, high: float) -> float:
-        return low + (high - low) * torch.rand((), generator=self.random).item()
-
-    def _damage(self, x: Tensor) -> Tensor:
-        kind = int(self._uniform(0, 5))
-        if kind == 0:  # blur
-            width = x.shape[-1]
-            small = F.interpolate(x[None], size=int(width / self._uniform(1.5, 6)), mode="area")
-            return F.interpolate(small, size=width, mode="bilinear")[0]
-        if kind == 1:  # noise
-            noise = torch.randn(x.shape, generator=self.random)
-            return (x + noise * self._uniform(0.03, 0.4)).clamp(0, 1)
-        if kind == 2:  # contrast and a colour cast
-            cast = torch.rand(3, 1, 1, generator=self.random)
-            return torch.lerp(cast.expand_as(x), x, self._uniform(0.2, 0.8))
-        if kind == 3:  # two exposures
-            other = self._photographs(1)[0]
-            return torch.lerp(x, other, self._uniform(0.15, 0.5))
-        # blocks of colour, laid over the photograph
-        grain = torch.rand(1, 3, *(2 * [2 ** int(self._uniform(3, 8))]), generator=self.random)
-        grain = F.interpolate(grain, size=x.shape[-2:], mode="nearest")[0]
-        return torch.lerp(x, grain, self._uniform(0.1, 0.9))
-
-    def _stylize(self) -> None:
-        old = self.age >= self.LIFE
-        if old.any():
-            self.moving[old] = self._photographs(int(old.sum()))
-            self.models[old] = self._photographs(int(old.sum()))
-            self.age[old] = 0
-        with torch.no_grad():
-            targets = {k: gram_matrix(v) for k, v in self.student(self.models).items()}
-        for _ in range(self.MOVES):
-            x = self.moving.clone().requires_grad_(True)
-            distance = sum(relative(gram_matrix(v), targets[k]).sum() for k, v in self.student(x).items())
-            (gradient,) = torch.autograd.grad(distance, x)  # type: ignore[arg-type]
-            size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-12
-            self.moving = (x.detach() - 0.02 * gradient / size).clamp(0, 1)
-        self.age += 1

@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PICTURES, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--size", type=int, default=640, metavar="PX", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="and lay the shipped ones out as one picture")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names()):
         parser.error(f"unknown style {', '.join(sorted(unknown))}; choose from {', '.join(names())}")
@@ -32,6 +33,22 @@ def main() -> None:
         path = arguments.output / f"{name}.jpg"
         path.write_bytes(jpeg(draw(name, arguments.size, arguments.seed)))
         print(f"{path}  {time.perf_counter() - start:.1f} s")
+    if arguments.sheet:
+        sheet().save(arguments.sheet)
+        print(arguments.sheet)
+
+
+def sheet(columns: int = 9, side: int = 130, gap: int = 6) -> Image.Image:
+    """The shipped pictures side by side, by name, on white."""
+    rows = -(-len(names()) // columns)
+    canvas = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
+    for number, name in enumerate(names()):
+        row, column = divmod(number, columns)
+        with Image.open(PICTURES / f"{name}.jpg") as picture:
+            canvas.paste(
+                picture.resize((side, side), Image.Resampling.LANCZOS), (column * (side + gap), row * (side + gap))
+            )
+    return canvas
 
 
 def jpeg(picture: Image.Image) -> bytes:
