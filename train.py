@@ -7,11 +7,13 @@ help, `--cfg job` and typos answer at once.
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -24,16 +26,17 @@ if TYPE_CHECKING:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
-    runtime = HydraConfig.get().runtime
+    runtime, one_run = HydraConfig.get().runtime, HydraConfig.get().mode == RunMode.RUN
     config.folder = os.path.relpath(runtime.output_dir)
     print(f"{config.folder}: loading PyTorch ...", file=sys.stderr, flush=True)
-    try:
-        summary = train(config, dict(runtime.choices))
-    except InputError:
-        if not any(Path(config.folder).glob("checkpoints/*")):
-            shutil.rmtree(config.folder, ignore_errors=True)  # nothing was trained: leave no folder that looks a run
-        raise
-    print(summary.told(), flush=True)
+    with clear_errors() if one_run else nullcontext():  # one arm that fails must not end a sweep: Hydra goes on
+        try:
+            summary = train(config, dict(runtime.choices))
+        except InputError:
+            if not any(Path(config.folder).glob("checkpoints/*")):
+                shutil.rmtree(config.folder, ignore_errors=True)  # nothing was trained: leave nothing like a run
+            raise
+        print(summary.told(), flush=True)
 
 
 def train(config: DictConfig, choices: dict[str, str]) -> "Summary":

@@ -15,7 +15,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from stylization.errors import InputError
 
@@ -44,6 +44,8 @@ def explained() -> Iterator[None]:
         if not _is_wrong_value(error):
             raise
         raise InputError(_one_line(error)) from error
+    except MissingMandatoryValue as error:
+        raise InputError(f"'{error.full_key}' must be given: add {error.full_key}=<value>") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(_one_line(error)) from error
 

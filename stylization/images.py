@@ -69,7 +69,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                 image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, outputMode="RGB"
             )
             image = converted or image
-        except ImageCms.PyCMSError:
+        except (ImageCms.PyCMSError, OSError):
             pass  # a broken profile is common in the wild and says nothing about the pixels: take them as sRGB
     return image.convert("RGB")
 

@@ -86,5 +86,9 @@ def quiet() -> None:
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # the samples need none
-    warnings.filterwarnings("ignore", message=".*Trying to infer the `batch_size`.*")
+    warnings.filterwarnings("ignore", message=".*module.s. in eval mode at the start of training.*")  # the loss network
+    warnings.filterwarnings(
+        "ignore", message="Experiment logs directory .* exists and is not empty.*"
+    )  # .hydra is there
+    warnings.filterwarnings("ignore", message="The dirpath has changed from.*")  # a resumed run has a folder of its own
     warnings.filterwarnings("ignore", message=".*`isinstance.treespec, LeafSpec.` is deprecated.*")

@@ -40,7 +40,7 @@ def photos(tmp_path: Path) -> Path:
 
 def composed(overrides: list[str], photos: Path) -> DictConfig:
     config = compose("config", [*overrides, f"folder={photos}/run"])
-    if "path" in config.data.source:
+    if config.data.source._target_ == "stylization.content.folder":
         config.data.source.path = str(photos)
     return config
 
@@ -85,7 +85,9 @@ def test_every_option_composes_and_builds(
         network = ["loss_network=vgg16"]
     built = build(composed([f"{group}={option}", *network, *needs_vgg], photos), monkeypatch)
     optimizer = built["optimizer"].algorithm(built["generator"].parameters())
-    built["optimizer"].schedule(optimizer).step()
+    schedule = built["optimizer"].schedule(optimizer)
+    optimizer.step()
+    schedule.step()
     objective = built["objective"]
     objective.loss_network.check([*objective.content_layers, *objective.style_layers])
 
