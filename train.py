@@ -63,6 +63,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         if config.resume and not Path(config.resume).is_file():
             raise InputError(f"resume={config.resume}: no such checkpoint")
     callbacks["summary"].describe(plain(config), choices)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(plain(config))
     module = Training(generator, objective, optimizer.algorithm, optimizer.schedule)
     trainer.fit(module, datamodule=data, ckpt_path=config.resume)
     summary: Summary = callbacks["summary"]

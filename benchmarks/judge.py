@@ -27,10 +27,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="VGG-19's")
     parser.add_argument("--photos", type=Path, help="a folder: its last 100 pictures instead of the held-out samples")
     parser.add_argument("--style", default="mosaic")
-    parser.add_argument("--style-px", type=int, default=256)
+    parser.add_argument("--style-px", type=int, default=384)
     parser.add_argument("--size-px", type=int, default=256)
     parser.add_argument("--style-layers", nargs="+", default=["relu1_1", "relu2_1", "relu3_1"])
-    parser.add_argument("--content-layers", nargs="+", default=["relu3_1"])
+    parser.add_argument("--content-layers", nargs="+", default=["relu3_4"])
     options = parser.parse_args()
     keep_memory()
     source = Files(folder(options.photos).paths[-100:]) if options.photos else held_out_samples()
@@ -40,7 +40,7 @@ def main() -> None:
         styles.read(options.style, options.style_px),
         options.content_layers,
         options.style_layers,
-        {"content": 1.0, "style": 10.0, "tv": 0.3},
+        {"content": 1.0, "style": 40.0, "tv": 0.1},  # conf/objective/relative.yaml
     )
     print("| run | loss network | " + " | ".join((*TERMS, "total")) + " |\n| --- | --- |" + " ---: |" * 4)
     for run in options.runs:

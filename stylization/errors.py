@@ -29,6 +29,9 @@ def clear_errors() -> Iterator[None]:
         yield
     except InputError as error:
         _leave(str(error))
+    except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise

@@ -162,6 +162,12 @@ def test_what_trains_nothing_imports_no_pytorch(arguments: list[str]) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
+def test_help_may_be_piped_to_head() -> None:
+    command = f"{sys.executable} train.py --help | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.stdout.startswith("Train a generator") and result.stderr == ""
+
+
 def test_only_those_who_compose_know_hydra() -> None:
     composers = {"train.py", "stylization/configuration.py"}
     for path in [ROOT / "train.py", *(ROOT / "stylization").rglob("*.py")]:
