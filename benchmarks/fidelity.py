@@ -29,7 +29,7 @@ from stylization.loss_networks.vgg import VGG, VGG19_DEPTHS, VGG_WIDTHS
 from stylization.memory import keep_memory
 from stylization.objective import Objective
 
-WEIGHTS = {"content": 1.0, "style": 40.0, "tv": 0.1}  # of conf/objective/relative.yaml
+WEIGHTS = {"content": 1.0, "style": 30.0, "tv": 0.1}  # of conf/objective/relative.yaml
 STEPS = (3, 10, 30, 60)  # of descent, at which a stylization is taken
 
 

@@ -40,7 +40,7 @@ def main() -> None:
         styles.read(options.style, options.style_px),
         options.content_layers,
         options.style_layers,
-        {"content": 1.0, "style": 40.0, "tv": 0.1},  # conf/objective/relative.yaml
+        {"content": 1.0, "style": 30.0, "tv": 0.1},  # conf/objective/relative.yaml
     )
     print("| run | loss network | " + " | ".join((*TERMS, "total")) + " |\n| --- | --- |" + " ---: |" * 4)
     for run in options.runs:

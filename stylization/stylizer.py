@@ -42,7 +42,7 @@ class Stylizer:
             )
         return self._stylize(image)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _stylize(self, x: Tensor) -> Tensor:
         batch = x if x.ndim == 4 else x[None]
         stylized: Tensor = self.generator(batch)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from stylization.loss_networks.vgg import VGG
 
 torch.set_num_threads(1)
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
+settings.load_profile("no deadline")
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -21,7 +21,7 @@ NORMS = {
 }
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(h=st.integers(16, 75), w=st.integers(16, 75), data=st.data())
 def test_output_has_the_input_s_size_and_the_unit_range(h: int, w: int, data: st.DataObject) -> None:
     padding = data.draw(st.sampled_from(["zero", "reflect", "replicate", "circular"]))
