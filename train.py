@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from stylization.configuration import explained, plain, register_resolvers
+from stylization.configuration import check_types, explained, plain, register_resolvers
 from stylization.errors import InputError, clear_errors
 
 if TYPE_CHECKING:
@@ -33,23 +33,29 @@ def main(config: DictConfig) -> None:
         try:
             summary = train(config, dict(runtime.choices))
         except InputError:
-            if not any(Path(config.folder).glob("checkpoints/*")):
-                shutil.rmtree(config.folder, ignore_errors=True)  # nothing was trained: leave nothing like a run
+            discard(Path(config.folder))
             raise
         print(summary.told(), flush=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove the folder of a run that never began, if nothing but what was written at its start is in it."""
+    if {path.name for path in folder.iterdir()} <= {".hydra", "hparams.yaml"}:
+        shutil.rmtree(folder)
 
 
 def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     """Build what the configuration names, fit it, and return the summary of the finished run."""
     import lightning.pytorch as pl
 
-    from stylization import styles
+    from stylization import model_file, styles
     from stylization.memory import keep_memory
     from stylization.training import Training, quiet
 
     quiet()
     keep_memory()
     with explained():
+        check_types(config)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         generator = instantiate(config.generator)
         data = instantiate(config.data, _convert_="all")
@@ -60,12 +66,15 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]
         trainer = instantiate(config.trainer, callbacks=list(callbacks.values()), logger=loggers)
-        if config.resume and not Path(config.resume).is_file():
-            raise InputError(f"resume={config.resume}: no such checkpoint")
-    callbacks["summary"].describe(plain(config), choices)
+        module = Training(generator, objective, optimizer.algorithm, optimizer.schedule, config.seed)
+        module.check(trainer.max_steps, config.resume)
+        settings = plain(config)
+        model_file.build(settings)  # what could not be rebuilt from its file is not worth training
+    if "summary" not in callbacks:
+        raise InputError("callbacks.summary writes the model: a run cannot be without it")
+    callbacks["summary"].describe(settings, choices)
     for logger in trainer.loggers:
-        logger.log_hyperparams(plain(config))
-    module = Training(generator, objective, optimizer.algorithm, optimizer.schedule)
+        logger.log_hyperparams(settings)
     trainer.fit(module, datamodule=data, ckpt_path=config.resume)
     summary: Summary = callbacks["summary"]
     return summary

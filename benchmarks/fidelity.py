@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
@@ -24,12 +25,14 @@ from tqdm import tqdm
 from stylization import images, styles
 from stylization.content import Files, folder
 from stylization.content.stream import held_out
+from stylization.errors import InputError, clear_errors
 from stylization.loss_networks import compact, vgg19
 from stylization.loss_networks.vgg import VGG, VGG19_DEPTHS, VGG_WIDTHS
 from stylization.memory import keep_memory
 from stylization.objective import Objective
 
 WEIGHTS = {"content": 1.0, "style": 30.0, "tv": 0.1}  # of conf/objective/relative.yaml
+NUM_TARGETS = 12
 STEPS = (3, 10, 30, 60)  # of descent, at which a stylization is taken
 
 
@@ -60,10 +63,18 @@ def main() -> None:
             "style": [objective(network, target)(x, x)["style"].item() for x, target in tqdm(pairs.style, desc=name)],
             "content": [objective(network, target)(x, target)["content"].item() for x, target in pairs.content],
         }
-    print(f"\n| term | pairs | Spearman, compact with VGG-19, {options.size_px} px |\n| --- | ---: | ---: |")
+    print(f"\n| term, {options.size_px} px | pairs | Spearman, all pairs | within a target, mean (least) |")
+    print("| --- | ---: | ---: | ---: |")
     for term in ("style", "content"):
-        correlation = spearmanr(terms["VGG-19"][term], terms["compact"][term]).statistic
-        print(f"| {term} | {len(terms['VGG-19'][term])} | {correlation:.3f} |")
+        theirs, ours = (np.array(terms[name][term]) for name in ("VGG-19", "compact"))
+        within = [
+            spearmanr(a, b).statistic
+            for a, b in zip(np.split(theirs, NUM_TARGETS), np.split(ours, NUM_TARGETS), strict=True)
+        ]
+        print(
+            f"| {term} | {len(ours)} | {spearmanr(theirs, ours).statistic:.3f} "
+            f"| {np.mean(within):.3f} ({min(within):.3f}) |"
+        )
     print(cost(options.size_px))
 
 
@@ -72,12 +83,16 @@ class Pairs:
 
     def __init__(self, photographs: Tensor, networks: dict[str, VGG], objective: Callable[[VGG, Tensor], Objective]):
         size_px = photographs.shape[-1]
-        pictures = [styles.read(name, size_px)[..., :size_px, :size_px] for name in styles.names()[:6]]
+        least = NUM_TARGETS // 2 + 7 * NUM_TARGETS
+        if len(photographs) < least:
+            raise InputError(f"{len(photographs)} photographs held out, {least} are needed: see --num-held-out")
+        names = styles.names()[: NUM_TARGETS // 2]
+        pictures = [styles.read(name, size_px)[..., :size_px, :size_px] for name in names]
         self.style: list[tuple[Tensor, Tensor]] = []
         self.content: list[tuple[Tensor, Tensor]] = []
-        targets = [*pictures, *(photographs[i : i + 1] for i in range(6))]
+        targets = [*pictures, *photographs[: NUM_TARGETS // 2].split(1)]
         for number, target in enumerate(tqdm(targets, desc="pairs")):
-            first = 6 + 7 * number  # seven photographs of its own for each target
+            first = NUM_TARGETS // 2 + 7 * number  # seven photographs of its own for each target
             own = photographs[first : first + 7]
             guide = list(networks.values())[number % 2]
             for n, photograph in enumerate(own.split(1)):
@@ -141,4 +156,5 @@ def cost(size_px: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_errors():
+        main()

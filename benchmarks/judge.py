@@ -2,8 +2,8 @@
 
     uv run benchmarks/judge.py RUN [RUN ...] --weights vgg19.safetensors --style-layers relu1_1 relu2_1 relu3_1
 
-A generator is judged by VGG-19 whatever network it was trained with, on the held-out samples and, with --photos, on
-the last 100 pictures of a folder.
+A generator is judged by VGG-19 whatever network it was trained with, on the held-out samples or, with --photos, on
+the last 100 pictures of a folder instead.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import torch
 from stylization import images, styles
 from stylization.content import Files, folder, held_out_samples
 from stylization.content.stream import held_out
+from stylization.errors import clear_errors
 from stylization.loss_networks import vgg19
 from stylization.memory import keep_memory
 from stylization.objective import TERMS, Objective
@@ -54,4 +55,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_errors():
+        main()

@@ -1,6 +1,8 @@
 """What a person sees of a run while it goes, and what it leaves behind."""
 
 import json
+import math
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +11,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from stylization import images, model_file
 from stylization.content import Content
-from stylization.errors import written_whole
+from stylization.errors import InputError, written_whole
 from stylization.provenance import git_revision, versions
 from stylization.training import Training, parameter_count
 
@@ -32,10 +33,10 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
-            batch = _content(trainer).batch_size
+            per_step = _content(trainer).samples_per_step
             self.bar = tqdm(
-                total=trainer.max_steps * batch,
-                initial=trainer.global_step * batch,
+                total=trainer.max_steps * per_step,
+                initial=trainer.global_step * per_step,
                 unit="img",
                 desc="training",
                 dynamic_ncols=True,
@@ -71,7 +72,7 @@ class ContactSheet(pl.Callback):
         if trainer.is_global_zero and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             content = images.to_float(_content(trainer).held_out).to(pl_module.device)
             path = self.folder / f"step_{step:06d}.png"
-            images.save(sheet([content, in_eval_mode(pl_module, content)]), path)
+            images.save(images.sheet([content, in_eval_mode(pl_module, content)]), path)
 
 
 class Summary(pl.Callback):
@@ -84,24 +85,28 @@ class Summary(pl.Callback):
         self.folder = Path(folder)
         self.config: Mapping[str, Any] = {}
         self.choices: Mapping[str, str] = {}
+        self.git: str | None = None
         self.started = 0.0
         self.first_step = 0
         self.facts: dict[str, Any] = {}
 
     def describe(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> None:
         """Say which resolved configuration the run has, and the options its groups were composed from."""
-        self.config, self.choices = config, choices
+        self.config, self.choices, self.git = config, choices, git_revision()
 
     def told(self) -> str:
         """The last lines of a run: the held-out terms before and after, and the picture to look at."""
-        if not self.facts:
-            return f"interrupted; go on with resume={self.folder}/checkpoints/last.ckpt"
         lines = [
             f"held out, {when:6s} " + "  ".join(f"{name} {value:.4f}" for name, value in self.facts[key].items())
             for when, key in (("before", "val_initial"), ("after", "val"))
         ]
-        pictures = sorted(self.folder.glob("samples/*.png"))
-        return "\n".join([*lines, f"model   {self.folder / model_file.FILE_NAME}", f"picture {pictures[-1]}"])
+        lines.append(f"model   {self.folder / model_file.FILE_NAME}")
+        return "\n".join([*lines, *(f"picture {path}" for path in sorted(self.folder.glob("samples/*.png"))[-1:])])
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        checkpoint = self.folder / "checkpoints" / "last.ckpt"
+        if isinstance(exception, KeyboardInterrupt) and checkpoint.exists():
+            print(f"interrupted; go on with resume={checkpoint}", file=sys.stderr)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self.first_step = time.perf_counter(), trainer.global_step
@@ -114,7 +119,11 @@ class Summary(pl.Callback):
         seconds = time.perf_counter() - self.started
         data = _content(trainer)
         content = images.to_float(data.held_out).to(pl_module.device)
-        num_images = (trainer.global_step - self.first_step) * data.batch_size
+        num_images = (trainer.global_step - self.first_step) * data.samples_per_step
+        val = numbers(pl_module.evaluate(content, in_eval_mode(pl_module, content)))
+        for name, value in val.items():
+            if not math.isfinite(value):
+                raise InputError(f"after the last step the held-out {name} is {value}: no model written")
         self.facts = {
             "style": self.config["style"]["name"],
             "norm": self.choices["norm"],
@@ -122,7 +131,7 @@ class Summary(pl.Callback):
             "generator": self.choices["generator"],
             "loss_network": self.choices["loss_network"],
             "objective": self.choices["objective"],
-            "val": numbers(pl_module.evaluate(content, in_eval_mode(pl_module, content))),
+            "val": val,
             "val_initial": numbers(pl_module.evaluate(content, content)),
             "steps": trainer.global_step,
             "images": data.samples_seen,
@@ -134,24 +143,12 @@ class Summary(pl.Callback):
             "device": str(pl_module.device),
             "threads": torch.get_num_threads(),
             "versions": versions(),
-            "git": git_revision(),
+            "git": self.git,
         }
         architecture = {"generator": self.config["generator"], "norm": self.config["norm"]}
         model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
         with written_whole(self.folder / "summary.json") as file:
             file.write(json.dumps(self.facts, indent=2).encode() + b"\n")
-
-
-def sheet(columns: list[Tensor], gap_px: int = 6) -> Image.Image:
-    """Batches side by side, on white: a row for each image, a column for each (b, 3, h, w) batch in [0, 1]."""
-    rows = torch.stack(columns, dim=1)  # (b, columns, 3, h, w)
-    b, num_columns, _, h, w = rows.shape
-    canvas = torch.ones(3, b * (h + gap_px) - gap_px, num_columns * (w + gap_px) - gap_px)
-    for row in range(b):
-        for column in range(num_columns):
-            top, left = row * (h + gap_px), column * (w + gap_px)
-            canvas[:, top : top + h, left : left + w] = rows[row, column]
-    return images.to_picture(canvas)
 
 
 @torch.no_grad()

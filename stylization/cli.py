@@ -47,6 +47,7 @@ def _apply(options: argparse.Namespace) -> None:
     from stylization import images
     from stylization.stylizer import load
 
+    images.check_suffix(options.output)
     images.save(load(options.model)(images.read(options.photo)), options.output)
     print(options.output)
 
@@ -66,11 +67,11 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _distill(options: argparse.Namespace) -> None:
-    from stylization.loss_networks.distillation import distill
+    from stylization.distillation import distill
 
-    for name in ("num_steps", "batch_size", "size_px"):
-        if getattr(options, name) < 4:
-            raise InputError(f"--{name.replace('_', '-')} must be 4 at least")
+    for name, least in (("num_steps", 100), ("batch_size", 4), ("size_px", 32), ("num_held_out", 0)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be {least} at least")
     distill(
         options.teacher,
         options.photos,

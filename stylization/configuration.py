@@ -4,7 +4,7 @@ import contextlib
 import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 from hydra.errors import (
@@ -14,6 +14,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -58,7 +59,10 @@ def _is_wrong_value(error: InstantiationException) -> bool:
     """Whether a setting cannot be given to what it configures: a library's constructor refuses it, or has no such
     argument. What fails inside our own constructors says so by `InputError`; anything else there is a bug."""
     ours = "target 'stylization." in str(error)
-    return "argument" in str(error.__cause__) if ours else isinstance(error.__cause__, TypeError | ValueError)
+    if ours:
+        return "argument" in str(error.__cause__)
+    lightning = type(error.__cause__).__name__ == "MisconfigurationException"  # not imported: it would take seconds
+    return lightning or isinstance(error.__cause__, TypeError | ValueError)
 
 
 def _missing_option(error: MissingConfigException) -> str:
@@ -85,6 +89,30 @@ def _wrong_key(error: ConfigCompositionException) -> str:
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def check_types(config: DictConfig) -> None:
+    """Raise `InputError` for a number or word of another kind than the constructor it is meant for takes.
+
+    The annotated constructors are the schema: int, float, bool and str are checked, the rest is theirs to check.
+    """
+    for key, kind in (("seed", int), ("style.image", str), ("style.size_px", int)):
+        _check_type(key, OmegaConf.select(config, key), kind)
+    for group in config:
+        if isinstance(config[group], DictConfig) and str(config[group].get("_target_")).startswith("stylization."):
+            target = get_object(config[group]._target_)
+            hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
+            for key, value in config[group].items():
+                _check_type(f"{group}.{key}", value, hints.get(str(key)))
+
+
+def _check_type(key: str, value: Any, kind: Any) -> None:
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    if kind not in names:
+        return
+    fits = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+    if not fits:
+        raise InputError(f"{key}={value}: must be {names[kind]}")
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -28,14 +28,15 @@ def clear_errors() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        _leave(str(error))
+        # A DataLoader's worker hands its exception on with its traceback in front: the last line is the message.
+        _leave(str(error).strip().splitlines()[-1].removeprefix("stylization.errors.InputError: "))
     except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
-        _leave(f"cannot write {error.filename or 'to the disk'}: {error.strerror}")
+        _leave(f"cannot use {error.filename or 'to the disk'}: {error.strerror}")
 
 
 def _leave(message: str) -> NoReturn:

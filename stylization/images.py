@@ -3,9 +3,11 @@
 Between here and here, an image is a float RGB tensor in [0, 1], shaped (3, h, w) or (b, 3, h, w).
 """
 
+import http.client
 import io
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,14 @@ from stylization.errors import InputError, written_whole
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-def read(source: str | Path | bytes) -> Image.Image:
+def read(source: str | Path | bytes, name: str | None = None) -> Image.Image:
     """A picture as upright 8-bit sRGB, whatever it was: EXIF rotation applied, ICC profile converted,
     grey, palette, CMYK and 16-bit widened or narrowed, transparency laid on white.
 
-    `source` is a path, an http(s) URL or the file's bytes. Raises `InputError` naming it and the reason.
+    `source` is a path, an http(s) URL or the file's bytes. Raises `InputError` with its `name` and the reason.
     """
-    name = "picture" if isinstance(source, bytes) else str(source)
-    content = source if isinstance(source, bytes) else _read_bytes(name)
+    content = source if isinstance(source, bytes) else _read_bytes(str(source))
+    name = name or ("picture" if isinstance(source, bytes) else str(source))
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
@@ -44,34 +46,35 @@ def _read_bytes(name: str) -> bytes:
             with urllib.request.urlopen(name, timeout=60) as response:
                 return bytes(response.read())
         return Path(name).expanduser().read_bytes()
-    except (urllib.error.URLError, TimeoutError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ValueError) as error:
         raise InputError(f"cannot fetch {name}: {getattr(error, 'reason', error)}") from None
     except OSError as error:
         raise InputError(f"cannot read {name}: {error.strerror or error}") from None
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
         # 16-bit grey: Pillow's own convert("L") clips at 255 instead of scaling.
         samples = np.asarray(image, dtype=np.float64)
         image = Image.fromarray((samples / max(samples.max(), 65535.0) * 255.0).round().astype(np.uint8))
-    if image.mode == "P" or "transparency" in image.info:
+    if image.mode == "P" or "transparency" in image.info or image.mode in ("LA", "PA", "RGBa", "La"):
         image = image.convert("RGBA")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
-        if image.mode == "RGBA":
-            image = image.convert("RGB")
-        try:
-            converted = ImageCms.profileToProfile(
-                image, ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB, outputMode="RGB"
-            )
-            image = converted or image
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a broken profile is common in the wild and says nothing about the pixels: take them as sRGB
-    return image.convert("RGB")
+    opacity = image.getchannel("A") if image.mode == "RGBA" else None
+    if opacity is not None:
+        image = image.convert("RGB")
+    if profile:
+        image = _through_profile(image, profile)
+    image = image.convert("RGB")
+    return image if opacity is None else Image.composite(image, Image.new("RGB", image.size, "white"), opacity)
+
+
+def _through_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError):
+        return image  # a broken profile is common in the wild and says nothing about the pixels: take them as sRGB
 
 
 def shrink(image: Image.Image, short_side_px: int) -> Image.Image:
@@ -104,11 +107,29 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
 
 
-def save(image: Image.Image, path: Path) -> None:
-    """Write the picture whole or not at all, in the format that the suffix names. Raises `InputError`."""
+def sheet(columns: Sequence[Tensor], gap_px: int = 6) -> Image.Image:
+    """Batches side by side, on white: a row for each image, a column for each (b, 3, h, w) batch."""
+    rows = torch.stack(list(columns), dim=1)  # (b, columns, 3, h, w)
+    b, num_columns, _, h, w = rows.shape
+    canvas = torch.ones(3, b * (h + gap_px) - gap_px, num_columns * (w + gap_px) - gap_px)
+    for row in range(b):
+        for column in range(num_columns):
+            top, left = row * (h + gap_px), column * (w + gap_px)
+            canvas[:, top : top + h, left : left + w] = rows[row, column]
+    return to_picture(canvas)
+
+
+def check_suffix(path: Path) -> str:
+    """The picture format that the suffix names. Raises `InputError` if there is none that can be written."""
     image_format = Image.registered_extensions().get(path.suffix.lower())
     if image_format is None or image_format not in Image.SAVE:
         raise InputError(f"cannot write {path}: no picture format has the suffix '{path.suffix}' (try .png or .jpg)")
+    return image_format
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write the picture whole or not at all, in the format that the suffix names. Raises `InputError`."""
+    image_format = check_suffix(path)
     options = {"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}
     with written_whole(path) as file:
         image.save(file, format=image_format, **options)

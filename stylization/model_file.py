@@ -47,9 +47,12 @@ def read(path: Path) -> tuple[Module, dict[str, Any]]:
         raise InputError(f"{path} is cut, damaged or no .safetensors file: {error}") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"{path} is a .safetensors file, but not a model of this project (format '{FORMAT}')")
-    generator = build(json.loads(metadata["architecture"]))
-    generator.load_state_dict(weights)
-    return generator.eval(), json.loads(metadata["facts"])
+    try:
+        generator = build(json.loads(metadata["architecture"]))
+        generator.load_state_dict(weights)
+        return generator.eval(), json.loads(metadata["facts"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} does not hold what its description says: {str(error).splitlines()[0]}") from error
 
 
 def build(architecture: Mapping[str, Any]) -> Module:
@@ -63,5 +66,5 @@ def build(architecture: Mapping[str, Any]) -> Module:
 def _named(section: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     options = {key: value for key, value in section.items() if key not in ("_target_", "_partial_", "norm")}
     if section["_target_"] not in known:
-        raise InputError(f"model file names {section['_target_']}, which is not one of {', '.join(known)}")
+        raise InputError(f"{section['_target_']} is none of those a model file may name: {', '.join(known)}")
     return known[section["_target_"]], options

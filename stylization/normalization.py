@@ -45,7 +45,7 @@ class Norm(nn.Module):
         *,
         channels_per_group: int | Literal["all"] = 1,
         train_statistics: Literal["instance", "batch"] = "instance",
-        statistics: Statistics = "instance",
+        statistics: Literal["instance", "batch", "running"] = "instance",
         synchronized: bool = False,
         affine: bool = True,
         eps: float = 1e-5,
@@ -57,16 +57,19 @@ class Norm(nn.Module):
         if num_channels % size:
             raise InputError(f"norm.channels_per_group={size} does not divide a layer of {num_channels} channels")
         _check(train_statistics, ("instance", "batch"), "norm.train_statistics")
-        _check(statistics, get_args(Statistics), "norm.statistics")
+        _check(statistics, ("instance", "batch", "running"), "norm.statistics")
         _check(gamma, ("ones", "uniform"), "norm.gamma")
         self.num_channels, self.num_groups = num_channels, num_channels // size
-        self.train_statistics, self.statistics = train_statistics, statistics
+        self.train_statistics = train_statistics
+        self.statistics: Statistics = statistics
         self.synchronized, self.eps, self.momentum = synchronized, eps, momentum
         self.gamma = nn.Parameter(torch.ones(num_channels)) if affine else None
         self.beta = nn.Parameter(torch.zeros(num_channels)) if affine else None
         if affine and gamma == "uniform":
-            with torch.random.fork_rng(devices=[]):  # the convolutions' draws must not depend on the norm's
-                nn.init.uniform_(self.gamma)  # type: ignore[arg-type]
+            # From a generator of its own: the convolutions' draws must depend neither on the norm nor equal its.
+            with torch.random.fork_rng(devices=[]):
+                seed = int(torch.randint(2**62, ())) + num_channels
+            nn.init.uniform_(self.gamma, generator=torch.Generator().manual_seed(seed))  # type: ignore[arg-type]
         self.register_buffer("running_mean", torch.zeros(self.num_groups))
         self.register_buffer("running_var", torch.ones(self.num_groups))
         self.register_buffer("frozen_mean", None, persistent=False)
@@ -113,7 +116,8 @@ class Norm(nn.Module):
         """Mean and biased variance of each group over the whole batch, and over all ranks if synchronized: (g,)."""
         grouped = x.reshape(len(x), self.num_groups, -1)
         var, mean = torch.var_mean(grouped, dim=(0, 2), correction=0)
-        if self.synchronized and torch.distributed.is_initialized():
+        # In eval mode rank 0 may be alone, drawing samples: waiting for the others would be for ever.
+        if self.synchronized and self.training and torch.distributed.is_initialized():
             from torch.distributed.nn.functional import all_reduce
 
             # Ranks hold equal shares, so means of means are means; the spread of the means adds to the variance.
@@ -127,7 +131,7 @@ class Norm(nn.Module):
         if statistics == "running":
             return self.running_mean, self.running_var
         if self.frozen_mean is None or self.frozen_var is None:
-            raise InputError("norm.statistics=frozen needs statistics to freeze: freeze_statistics(network, images)")
+            raise InputError("no frozen statistics yet: call freeze_statistics(network, images)")
         return self.frozen_mean, self.frozen_var
 
     def extra_repr(self) -> str:

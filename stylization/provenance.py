@@ -1,8 +1,9 @@
 """Which code made a result."""
 
+import contextlib
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("stylization", "torch", "torchvision", "lightning", "hydra-core", "numpy", "pillow")
@@ -10,7 +11,11 @@ PACKAGES = ("stylization", "torch", "torchvision", "lightning", "hydra-core", "n
 
 def versions() -> dict[str, str]:
     """The versions of Python and of the packages that can change a result."""
-    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # this one, where it is run from its folder uninstalled
+            found[package] = version(package)
+    return found
 
 
 def git_revision() -> str | None:

@@ -12,13 +12,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from stylization import images
-from stylization.callbacks import sheet
 from stylization.content import folder, held_out_samples
 from stylization.content.stream import held_out
 from stylization.errors import InputError, written_whole
+from stylization.objective import TERMS
 from stylization.stylizer import load
 
-TERMS = ("content", "style", "tv", "total")
+# What arms must share to stand in one table, beside the setting that makes them.
+SHARED = ("style", "norm", "generator", "loss_network", "objective", "steps", "images", "held_out", "val_initial")
+COLUMNS = (*TERMS, "total")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,14 @@ def by(runs: Sequence[Run], setting: str, names: Sequence[str] | None) -> Arms:
         if setting not in run.summary:
             raise InputError(f"{run.folder}/summary.json has no '{setting}'; it has {', '.join(run.summary)}")
         arms[str(run.summary[setting])].append(run)
+    for shared in SHARED:
+        values = {json.dumps(run.summary.get(shared)) for run in runs} if shared != setting else set()
+        if len(values) > 1:
+            raise InputError(f"the runs differ in {shared}, not in {setting} alone: {' and '.join(sorted(values))}")
+    for name, members in arms.items():
+        seeds = [run.summary["seed"] for run in members]
+        if len(set(seeds)) < len(seeds):
+            raise InputError(f"{setting}={name} has several runs of one seed (seeds {seeds}): leave one of each")
     missing = [name for name in names or [] if name not in arms]
     if missing:
         raise InputError(f"no run with {setting}={', '.join(missing)}; there are {', '.join(arms)}")
@@ -64,14 +74,14 @@ def by(runs: Sequence[Run], setting: str, names: Sequence[str] | None) -> Arms:
 def table(arms: Arms) -> str:
     """Held-out terms of each arm as Markdown, mean and standard deviation over its runs."""
     first = next(iter(arms.values()))[0].summary
-    untouched = " | ".join(_number(first["val_initial"][term]) for term in TERMS)
+    untouched = " | ".join(_number(first["val_initial"][term]) for term in COLUMNS)
     lines = [
-        "| arm | " + " | ".join(TERMS) + " | runs |",
-        "| --- |" + " ---: |" * (len(TERMS) + 1),
+        "| arm | " + " | ".join(COLUMNS) + " | runs |",
+        "| --- |" + " ---: |" * (len(COLUMNS) + 1),
         f"| untouched photograph | {untouched} | |",
     ]
     for name, runs in arms.items():
-        cells = [_spread([run.summary["val"][term] for run in runs]) for term in TERMS]
+        cells = [_spread([run.summary["val"][term] for run in runs]) for term in COLUMNS]
         lines.append(f"| {name} | {' | '.join(cells)} | {len(runs)} |")
     return "\n".join(lines)
 
@@ -97,12 +107,12 @@ def picture(arms: Arms, photos: Path | None, path: Path, size_px: int = 256, hea
     for runs in arms.values():
         stylizer = load(runs[0].folder)
         columns.append(torch.cat([stylizer(photograph[None]) for photograph in content]))
-    grid = sheet(columns)
+    grid = images.sheet(columns)
     canvas = Image.new("RGB", (grid.width, grid.height + heading_px), "white")
     canvas.paste(grid, (0, heading_px))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=0.6 * heading_px)
     pitch = (grid.width + (grid.width - len(columns) * size_px) / max(len(columns) - 1, 1)) / len(columns)
-    for column, name in enumerate(["content", *(f"{name} norm" for name in arms)]):
+    for column, name in enumerate(["photograph", *arms]):
         center = column * pitch + size_px / 2
-        draw.text((center, heading_px / 2), name.replace("none norm", "no norm"), "black", font, anchor="mm")
+        draw.text((center, heading_px / 2), name, "black", font, anchor="mm")
     images.save(canvas, path)

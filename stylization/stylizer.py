@@ -45,7 +45,7 @@ class Stylizer:
     @torch.no_grad()
     def _stylize(self, x: Tensor) -> Tensor:
         batch = x if x.ndim == 4 else x[None]
-        stylized: Tensor = self.generator(batch)
+        stylized: Tensor = self.generator(batch.to(next(self.generator.parameters()).device)).to(x.device)
         return stylized if x.ndim == 4 else stylized[0]
 
 

@@ -3,6 +3,8 @@
 import logging
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,6 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from stylization.errors import InputError
 from stylization.objective import TERMS, Objective
+
+ADVICE = "stopped, the last checkpoint is kept. Lower optimizer.lr or trainer.gradient_clip_val"
 
 
 class Training(pl.LightningModule):
@@ -31,12 +35,14 @@ class Training(pl.LightningModule):
         objective: Objective,
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler],
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.objective = objective
         self.make_optimizer = optimizer
         self.make_schedule = schedule
+        self.seed = seed
 
     def forward(self, images: Tensor) -> Tensor:
         """Photographs (b, 3, h, w) in [0, 1] to their stylizations, of the same shape and range."""
@@ -58,6 +64,39 @@ class Training(pl.LightningModule):
         terms: dict[str, Tensor] = self.objective(self(content) if stylized is None else stylized, content)
         return terms | {"total": self.objective.total(terms)}
 
+    def check(self, num_steps: int, checkpoint: str | None) -> None:
+        """Raise `InputError` for what would only fail later: a schedule too short, a checkpoint that does not fit."""
+        if num_steps < 1:
+            raise InputError(f"trainer.max_steps={num_steps}: a run needs one step at least")
+        try:
+            self.configure_optimizers()
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise InputError(f"optimizer does not go with trainer.max_steps={num_steps}: {error}") from error
+        if checkpoint is not None:
+            self._check_checkpoint(Path(checkpoint), num_steps)
+
+    def _check_checkpoint(self, path: Path, num_steps: int) -> None:
+        if not path.is_file():
+            raise InputError(f"resume={path}: no such checkpoint")
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            shapes = {key: value.shape for key, value in saved["state_dict"].items()}
+        except (OSError, RuntimeError, EOFError, KeyError, AttributeError, TypeError, UnpicklingError) as error:
+            raise InputError(f"resume={path} is damaged or no checkpoint of a run") from error
+        if shapes != {key: value.shape for key, value in self.state_dict().items()}:
+            raise InputError(f"resume={path}: the checkpoint of another generator or norm; give its run's settings")
+        if saved["global_step"] >= num_steps:
+            raise InputError(f"resume={path}: that run has done {saved['global_step']} of {num_steps} steps already")
+
+    def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:
+        # The pyramid's noise is a function of seed, step and rank, as the content is: a resumed run draws the same.
+        torch.manual_seed((self.seed * 2**32 + self.global_step) * self.trainer.world_size + self.global_rank)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        norm = torch.nn.utils.get_total_norm(p.grad for p in self.generator.parameters() if p.grad is not None)
+        if not torch.isfinite(norm):
+            raise InputError(f"step {self.global_step}: the gradient is {norm.item()}; {ADVICE}")
+
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.generator.parameters())
         schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}
@@ -68,12 +107,11 @@ class Training(pl.LightningModule):
         return {key: value for key, value in state.items() if not key.startswith("objective.")}
 
     def _stop_if_not_finite(self, terms: dict[str, Tensor]) -> None:
+        if torch.isfinite(terms["total"]):
+            return
         for name in TERMS:
             if not torch.isfinite(terms[name]):
-                raise InputError(
-                    f"step {self.global_step}: the {name} term is {terms[name].item()}; stopped, the last checkpoint "
-                    "is kept. Lower optimizer.lr or trainer.gradient_clip_val"
-                )
+                raise InputError(f"step {self.global_step}: the {name} term is {terms[name].item()}; {ADVICE}")
 
 
 def parameter_count(module: Module) -> int:

@@ -1,5 +1,6 @@
 """The stream's contract: sample n is a function of (seed, n), for any ranks, workers and starting points."""
 
+import pickle
 from itertools import islice
 from pathlib import Path
 
@@ -66,6 +67,25 @@ def test_batches_do_not_depend_on_the_number_of_workers(photos: Path, num_worker
     loader = DataLoader(stream, batch_size=3, sampler=Endless(4), num_workers=num_workers)
     for k, batch in enumerate(islice(loader, 4)):
         assert torch.equal(batch, torch.stack([stream[4 + 3 * k + i] for i in range(3)]))
+
+
+def test_stream_goes_to_spawned_workers(photos: Path) -> None:
+    for cached in (False, True):
+        stream = Stream(folder(photos), 16, seed=0, cached=cached)
+        before = stream[2]
+        assert torch.equal(pickle.loads(pickle.dumps(stream))[2], before)
+
+
+@pytest.mark.parametrize("crop_area", [(0.5, 2.0), (0.0, 1.0), (0.9, 0.1)])
+def test_crop_area_is_a_range_of_shares(crop_area: tuple[float, float]) -> None:
+    with pytest.raises(InputError, match="crop_area"):
+        Stream(Files([]), 16, seed=0, crop_area=crop_area)
+
+
+def test_damaged_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no picture")
+    with pytest.raises(InputError, match=r"broken\.jpg"):
+        Stream(folder(tmp_path), 16, seed=0)[0]
 
 
 @settings(max_examples=30)

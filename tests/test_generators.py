@@ -83,6 +83,13 @@ def test_in_eval_mode_an_image_always_gives_the_same_output(generator: type[nn.M
     assert torch.equal(images, kept)
 
 
+@pytest.mark.parametrize("generator", [Johnson, Pyramid])
+def test_in_eval_mode_an_image_does_not_see_its_neighbours(generator: type[nn.Module]) -> None:
+    network = generator(Norm).eval()
+    images = torch.rand(3, 3, 20, 33)
+    torch.testing.assert_close(network(images)[2:], network(images[2:]), atol=1e-5, rtol=1e-4)
+
+
 def test_pyramid_sees_its_noise() -> None:
     network = Pyramid(Norm).train()
     images = torch.rand(1, 3, 64, 64)

@@ -71,6 +71,21 @@ def test_colour_profile_is_converted_and_a_broken_one_ignored() -> None:
     assert np.array_equal(np.asarray(broken), np.asarray(grey))
 
 
+def test_colour_profile_is_converted_below_transparency_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def inverted(image: Image.Image, *_: object, **__: object) -> Image.Image:
+        assert image.mode == "RGB"  # a profile knows nothing of opacity
+        return Image.eval(image, lambda value: 255 - value)
+
+    monkeypatch.setattr(ImageCms, "profileToProfile", inverted)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    half = Image.new("RGBA", (4, 4), (0, 0, 0, 255))
+    half.paste((0, 0, 0, 0), (0, 0, 2, 4))
+    pixels = np.asarray(images.read(encoded(half, icc_profile=profile)))
+    assert (pixels == 255).all()  # black turned white by the profile, and white where nothing was
+    plain = np.asarray(images.read(encoded(half)))
+    assert (plain[:, :2] == 255).all() and (plain[:, 2:] == 0).all()
+
+
 def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
     whole = encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "JPEG")
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])

@@ -127,8 +127,12 @@ def test_frozen_at_an_image_the_network_treats_that_image_the_same_and_others_al
 
 
 def test_frozen_without_statistics_says_how_to_get_them() -> None:
+    norm = Norm(8).eval()
+    set_statistics(norm, "frozen")
     with pytest.raises(InputError, match="freeze_statistics"):
-        Norm(8, statistics="frozen").eval()(features())
+        norm(features())
+    with pytest.raises(InputError, match="instance, batch, running"):
+        Norm(8, statistics="frozen")  # type: ignore[arg-type]
 
 
 def test_norm_and_gradient_are_finite_on_a_single_pixel_and_on_a_constant() -> None:
@@ -139,10 +143,13 @@ def test_norm_and_gradient_are_finite_on_a_single_pixel_and_on_a_constant() -> N
 
 
 def test_norm_computes_in_float32_under_autocast() -> None:
-    x = 100.0 + 0.01 * features()
-    exact = Norm(8)(x)
-    with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(Norm(8)(x), exact)
+    x = (10.0 + features()).bfloat16()
+    for norm in (Norm(8), batch_norm().train(), batch_norm().eval()):
+        exact = norm(x.float()).bfloat16()
+        with torch.autocast("cpu", torch.bfloat16):
+            y = norm(x)
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y, exact, atol=0, rtol=0)
 
 
 def test_uniform_gamma_leaves_the_convolutions_draws_alone() -> None:

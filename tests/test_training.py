@@ -2,9 +2,10 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from stylization import cli, report
 from stylization.callbacks import Summary
 from stylization.configuration import CONF, register_resolvers
 from stylization.errors import InputError
-from train import train
+from train import discard, train
 
 SMALL = (
     *(
@@ -42,8 +43,8 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def run(folder: Path, *overrides: str) -> Summary:
-    config = compose("config", [*SMALL, *overrides])
+def run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Summary:
+    config = compose("config", [*small, *overrides])
     with open_dict(config):
         config.folder = str(folder)
     return train(
@@ -114,10 +115,10 @@ def test_another_number_of_threads_changes_the_metrics_by_rounding_only(finished
         run(tmp_path)
     finally:
         torch.set_num_threads(1)
-    for ours, theirs in zip(rows(tmp_path), rows(finished), strict=True):
-        for key in ours:
-            if ours[key]:
-                assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=1e-3)
+    for number, (ours, theirs) in enumerate(zip(rows(tmp_path), rows(finished), strict=True)):
+        for key in (key for key in ours if ours[key]):
+            # Adam's first steps divide gradients by themselves and so amplify what rounding left of the small ones.
+            assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=2e-2 if number else 1e-5)
 
 
 def test_wandb_offline_needs_no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +157,8 @@ def test_non_finite_loss_stops_with_step_and_term_and_keeps_the_last_checkpoint(
             "trainer.max_steps=20",
             "callbacks.checkpoint.every_n_train_steps=1",
         )
-    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.isfinite(value).all() for value in kept.values())
     assert not (tmp_path / "summary.json").exists()
     assert not (tmp_path / "model.safetensors").exists()
 
@@ -177,16 +179,57 @@ def test_non_finite_loss_stops_with_step_and_term_and_keeps_the_last_checkpoint(
         ("trainer.max_steps=abc", "trainer"),
         ("generator.upsampling=cubic", "upsampling"),
         ("resume={tmp}/absent.ckpt", "absent.ckpt"),
+        ("resume={tmp}/text.jpg", "no checkpoint"),
+        ("resume={finished} generator.width=8", "another generator"),
+        ("resume={finished}", "6 of 6 steps"),
+        ("norm.statistics=frozen", "norm.statistics"),
+        ("norm._target_=torch.nn.InstanceNorm2d", "channels_per_group"),
+        ("trainer.max_steps=0", "max_steps"),
+        ("trainer.max_steps=10", "max_steps=10"),
+        ("trainer.accelerator=gpu", "trainer"),
+        ("optimizer.lr=-1", "optimizer"),
+        ("seed=abc", "seed=abc"),
+        ("style.size_px=abc", "style.size_px=abc"),
+        ("data.batch_size=0", "batch_size=0"),
+        ("data.held_out_size_px=4", "held_out_size_px"),
+        ("generator.width=abc", "generator.width=abc: must be a whole number"),
+        ("generator.width=2.5", "whole number"),
+        ("~callbacks.summary", "callbacks.summary"),
     ],
 )
-def test_wrong_input_is_told_before_anything_is_trained(tmp_path: Path, override: str, told: str) -> None:
+def test_wrong_input_is_told_before_anything_is_trained(
+    tmp_path: Path, finished: Path, override: str, told: str
+) -> None:
+    if "gpu" in override and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
     (tmp_path / "text.jpg").write_text("no picture")
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
     (tmp_path / "cut.safetensors").write_bytes(b"\x40\0\0\0\0\0\0\0{")
+    checkpoint = finished / "checkpoints" / "last.ckpt"
     with pytest.raises(InputError) as caught:
-        run(tmp_path / "run", *override.format(tmp=tmp_path).split())
+        run(tmp_path / "run", *override.format(tmp=tmp_path, finished=checkpoint).split())
     assert told in str(caught.value) and "\n" not in str(caught.value)
-    assert not (tmp_path / "run" / "summary.json").exists()
+    assert not list((tmp_path / "run").rglob("*.c*")), "metrics.csv or a checkpoint"
+
+
+def test_a_run_that_never_began_takes_only_its_own_files_with_it(tmp_path: Path) -> None:
+    for name in (".hydra/config.yaml", "precious.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
+    discard(tmp_path)
+    assert (tmp_path / "precious.txt").exists()
+    (tmp_path / "precious.txt").unlink()
+    discard(tmp_path)
+    assert not tmp_path.exists()
+
+
+def test_pyramid_resumes_with_the_noise_it_would_have_drawn(tmp_path: Path) -> None:
+    overrides = [o for o in SMALL if "num_blocks" not in o]
+    run(tmp_path / "whole", "generator=pyramid", small=overrides)
+    (checkpoint,) = (tmp_path / "whole" / "checkpoints").glob("*000003.ckpt")
+    run(tmp_path / "resumed", "generator=pyramid", f"resume='{checkpoint}'", small=overrides)
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 def test_report_tabulates_runs_and_draws_them(finished: Path, tmp_path: Path) -> None:
@@ -199,6 +242,13 @@ def test_report_tabulates_runs_and_draws_them(finished: Path, tmp_path: Path) ->
         assert picture.width == 2 * 256 + 6
     with pytest.raises(InputError, match="no finished run"):
         report.finished([tmp_path])
+    shutil.copytree(finished, tmp_path / "twice")
+    with pytest.raises(InputError, match="one seed"):
+        report.by(report.finished([finished, tmp_path]), "norm", None)
+    summary["steps"] = 7
+    (tmp_path / "twice" / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match="differ in steps"):
+        report.by(report.finished([finished, tmp_path]), "norm", None)
     with pytest.raises(InputError, match="has no 'weather'"):
         report.by(report.finished([finished]), "weather", None)
 
@@ -231,7 +281,7 @@ def test_on_the_command_line_wrong_input_is_one_line_status_2_and_no_folder(tmp_
     (tmp_path / "file").write_text("a file where a folder should be")
     result = typed(f"hydra.run.dir={tmp_path}/file/run")
     assert result.returncode == 2
-    assert result.stderr.startswith("error: cannot write") and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: cannot use") and result.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

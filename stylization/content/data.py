@@ -34,8 +34,11 @@ class Content(pl.LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if size_px < 16:
-            raise InputError(f"data.size_px={size_px}: generators need 16 px at least")
+        for name, size in (("size_px", size_px), ("held_out_size_px", held_out_size_px)):
+            if size < 16:
+                raise InputError(f"data.{name}={size}: loss networks need 16 px at least")
+        if batch_size < 1:
+            raise InputError(f"data.batch_size={batch_size}: a step needs one image at least")
         self.stream = Stream(source, size_px, seed, crop_area, cached)
         self.held_out = held_out(held_out_source, held_out_size_px)
         self.held_out_names = [held_out_source.name(i) for i in range(len(held_out_source))]
@@ -67,9 +70,17 @@ class Content(pl.LightningDataModule):
         return images.to_float(pixels)
 
     @property
+    def samples_per_step(self) -> int:
+        """Images per optimizer step: those of a batch, or of several where gradients are accumulated."""
+        assert self.trainer is not None
+        return self.batch_size * self.trainer.accumulate_grad_batches
+
+    @property
     def samples_seen(self) -> int:
-        steps = self.trainer.global_step if self.trainer is not None else 0
-        return self.samples_before + (steps - self.steps_before) * self.batch_size
+        """Images of this run that have been trained on, before it was resumed too."""
+        assert self.trainer is not None
+        steps = self.trainer.global_step
+        return self.samples_before + (steps - self.steps_before) * self.samples_per_step
 
     def state_dict(self) -> dict[str, int]:
         return {"samples_seen": self.samples_seen}

@@ -1,7 +1,6 @@
 """In which order content images flow: sample n of a run is a pure function of (seed, n)."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch.utils.data import Dataset, Sampler
 
 from stylization import images
 from stylization.content.sources import Source
+from stylization.errors import InputError
 
 _CROP, _ORDER = 0, 1  # keys that keep the two uses of a seed apart
 
@@ -18,9 +18,9 @@ _CROP, _ORDER = 0, 1  # keys that keep the two uses of a seed apart
 class Stream(Dataset[Tensor]):
     """Random-resized, flipped square crops as uint8 (3, size_px, size_px), addressed by sample number.
 
-    Each pass over the source is a new permutation of it. A crop covers a share of the image's area drawn from
-    `crop_area`, has the picture's own aspect ratio (a square of the pixels), and is flipped with probability 1/2.
-    `cached` keeps the decoded images in memory: right for a source that fits there.
+    Each pass over the source is a new permutation of it. A crop is a square, undistorted; its share of the area of
+    the largest square in the picture is drawn from `crop_area`; it is flipped with probability 1/2. `cached` keeps
+    the decoded images in memory: right for a source that fits there.
     """
 
     def __init__(
@@ -35,19 +35,31 @@ class Stream(Dataset[Tensor]):
         self.size_px = size_px
         self.seed = seed
         self.crop_area = crop_area
-        self.decode = lru_cache(maxsize=None if cached else 0)(self._decode)
-        self.permutation = lru_cache(maxsize=2)(self._permutation)
+        low, high = crop_area
+        if not 0 < low <= high <= 1:
+            raise InputError(f"data.crop_area={list(crop_area)}: two shares of the area, 0 < low <= high <= 1")
+        self.decoded: dict[int, Image.Image] | None = {} if cached else None
+        self.shuffled: tuple[int, np.ndarray] = (-1, np.empty(0))  # the latest pass and its permutation
 
     def __getitem__(self, n: int) -> Tensor:
         passes, position = divmod(n, len(self.source))
         image = self.decode(int(self.permutation(passes)[position]))
         return images.to_uint8(self._crop(image, np.random.default_rng((_CROP, self.seed, n))))
 
-    def _decode(self, index: int) -> Image.Image:
-        return images.read(self.source.read(index))
+    def decode(self, index: int) -> Image.Image:
+        """Image `index` of the source. Raises `InputError` naming it if it is damaged."""
+        if self.decoded is None:
+            return images.read(self.source.read(index), self.source.name(index))
+        if index not in self.decoded:
+            self.decoded[index] = images.read(self.source.read(index), self.source.name(index))
+        return self.decoded[index]
 
-    def _permutation(self, passes: int) -> np.ndarray:
-        return np.random.default_rng((_ORDER, self.seed, passes)).permutation(len(self.source))
+    def permutation(self, passes: int) -> np.ndarray:
+        """The order in which a pass takes the images of the source."""
+        if self.shuffled[0] != passes:
+            order = np.random.default_rng((_ORDER, self.seed, passes)).permutation(len(self.source))
+            self.shuffled = (passes, order)
+        return self.shuffled[1]
 
     def _crop(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
         side = min(image.size) * np.sqrt(rng.uniform(*self.crop_area))
@@ -82,4 +94,6 @@ def center_square(image: Image.Image, size_px: int) -> Tensor:
 
 def held_out(source: Source, size_px: int) -> Tensor:
     """Every image of a source as one fixed uint8 batch (n, 3, size_px, size_px)."""
-    return torch.stack([center_square(images.read(source.read(i)), size_px) for i in range(len(source))])
+    return torch.stack(
+        [center_square(images.read(source.read(i), source.name(i)), size_px) for i in range(len(source))]
+    )

@@ -41,8 +41,9 @@ class Pyramid(nn.Module):
         return to_unit_range(self.to_rgb(y)[..., :h, :w])
 
     def _with_noise(self, x: Tensor, random: torch.Generator | None) -> Tensor:
-        noise = torch.rand((len(x), self.num_noise, *x.shape[2:]), generator=random, device=x.device, dtype=x.dtype)
-        return torch.cat([x, noise], dim=1)
+        drawn = len(x) if random is None else 1  # in eval mode an image's noise must not depend on its neighbours
+        noise = torch.rand((drawn, self.num_noise, *x.shape[2:]), generator=random, device=x.device, dtype=x.dtype)
+        return torch.cat([x, noise.expand(len(x), -1, -1, -1)], dim=1)
 
 
 class Join(nn.Module):

@@ -24,8 +24,8 @@ from tqdm import tqdm
 from stylization.content.sources import Files, folder
 from stylization.content.stream import Stream
 from stylization.errors import InputError, written_whole
+from stylization.lessons import Lessons
 from stylization.loss_networks.compact import COMPACT_WIDTHS, Compact
-from stylization.loss_networks.lessons import Lessons
 from stylization.loss_networks.vgg import VGG, VGG19_DEPTHS, VGG_WIDTHS, load_weights, read_weights
 from stylization.memory import keep_memory
 from stylization.objective import relative
@@ -180,12 +180,12 @@ def distill(
     photos: Path,
     output: Path,
     *,
-    num_steps: int = 4000,
-    batch_size: int = 8,
-    size_px: int = 128,
-    num_held_out: int = 100,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
+    num_steps: int,
+    batch_size: int,
+    size_px: int,
+    num_held_out: int,
+    learning_rate: float,
+    seed: int,
 ) -> None:
     """Train the compact network and write its weights to `output` (.safetensors).
 
@@ -196,7 +196,9 @@ def distill(
     source = folder(photos)
     if len(source) <= num_held_out:
         raise InputError(f"{photos} holds {len(source)} pictures; {num_held_out} are held out, so more are needed")
-    stream = Stream(Files(source.paths[:-num_held_out]), size_px, seed, crop_area=(0.15, 1.0), cached=True)
+    stream = Stream(
+        Files(source.paths[: len(source) - num_held_out]), size_px, seed, crop_area=(0.15, 1.0), cached=True
+    )
     student = Student().to(memory_format=torch.channels_last)
     lessons = Lessons(stream, student, batch_size, seed)
     teacher = Teachers(teachers, student.layers)
