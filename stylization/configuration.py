@@ -98,12 +98,13 @@ def check_types(config: DictConfig) -> None:
     """
     for key, kind in (("seed", int), ("style.image", str), ("style.size_px", int)):
         _check_type(key, OmegaConf.select(config, key), kind)
-    for group in config:
-        if isinstance(config[group], DictConfig) and str(config[group].get("_target_")).startswith("stylization."):
-            target = get_object(config[group]._target_)
-            hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
-            for key, value in config[group].items():
-                _check_type(f"{group}.{key}", value, hints.get(str(key)))
+    for group, section in config.items():
+        if isinstance(section, DictConfig) and str(section.get("_target_")).startswith("stylization."):
+            target = get_object(section._target_)
+            signature: Any = vars(target)["__init__"] if isinstance(target, type) else target
+            hints = get_type_hints(signature)
+            for name, value in section.items():
+                _check_type(f"{group!s}.{name!s}", value, hints.get(str(name)))
 
 
 def _check_type(key: str, value: Any, kind: Any) -> None:
