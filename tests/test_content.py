@@ -36,6 +36,11 @@ def test_sample_is_a_function_of_seed_and_number(photos: Path) -> None:
     assert not torch.equal(one[3], Stream(folder(photos), 16, seed=8)[3])
 
 
+def test_an_image_is_cropped_anew_at_every_pass(photos: Path) -> None:
+    stream = Stream(Files(folder(photos).paths[:1]), 16, seed=0)
+    assert len({stream[n].numpy().tobytes() for n in range(8)}) == 8
+
+
 def test_every_pass_is_another_permutation_of_all_images(photos: Path) -> None:
     stream = Stream(folder(photos), 16, seed=0)
     passes = [tuple(stream.permutation(k)) for k in range(6)]

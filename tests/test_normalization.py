@@ -101,6 +101,14 @@ def test_instance_norm_too_gathers_running_averages() -> None:
     torch.testing.assert_close(norm.running_var, x.var(dim=(2, 3), correction=0).mean(0), atol=1e-4, rtol=1e-3)
 
 
+def test_running_variance_is_without_eps() -> None:
+    norm = Norm(8, eps=0.1)
+    x = 0.1 * features()
+    for _ in range(200):
+        norm.train()(x)
+    torch.testing.assert_close(norm.running_var, x.var(dim=(2, 3), correction=0).mean(0), atol=1e-4, rtol=1e-2)
+
+
 def test_statistics_change_without_touching_the_weights() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Norm(8), nn.ReLU(), nn.Conv2d(8, 3, 3), batch_norm(3))
     for n in range(20):
