@@ -58,7 +58,7 @@ def by(runs: Sequence[Run], setting: str, names: Sequence[str] | None) -> Arms:
             raise InputError(f"{run.folder}/summary.json has no '{setting}'; it has {', '.join(run.summary)}")
         arms[str(run.summary[setting])].append(run)
     for shared in SHARED:
-        values = {json.dumps(run.summary.get(shared)) for run in runs} if shared != setting else set()
+        values = {_rounded(run.summary.get(shared)) for run in runs} if shared != setting else set()
         if len(values) > 1:
             raise InputError(f"the runs differ in {shared}, not in {setting} alone: {' and '.join(sorted(values))}")
     for name, members in arms.items():
@@ -69,6 +69,13 @@ def by(runs: Sequence[Run], setting: str, names: Sequence[str] | None) -> Arms:
     if missing:
         raise InputError(f"no run with {setting}={', '.join(missing)}; there are {', '.join(arms)}")
     return {name: arms[name] for name in names or sorted(arms)}
+
+
+def _rounded(value: Any) -> str:
+    """As JSON, terms to four digits: another number of threads changes the last ones."""
+    if isinstance(value, dict):
+        value = {term: float(f"{number:.4g}") for term, number in value.items()}
+    return json.dumps(value)
 
 
 def table(arms: Arms) -> str:
