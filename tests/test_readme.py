@@ -48,7 +48,11 @@ def test_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _composes(overrides: list[str]) -> None:
     register_resolvers()
-    swept = [override.split(",")[0] for override in overrides if override != "job" and "hydra." not in override]
+    swept = [
+        re.split(r",(?![^\[]*\])", override)[0]
+        for override in overrides
+        if override != "job" and "hydra." not in override
+    ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         compose("config", swept)
 
