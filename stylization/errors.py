@@ -36,7 +36,7 @@ def clear_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _REFUSALS:
             raise
-        _leave(f"cannot use {error.filename or 'to the disk'}: {error.strerror}")
+        _leave(f"cannot use {error.filename or 'the disk'}: {error.strerror}")
 
 
 def _leave(message: str) -> NoReturn:

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.nn import Module, Parameter
+from torch.nn import Module
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -116,7 +116,7 @@ class Training(pl.LightningModule):
 
 def parameter_count(module: Module) -> int:
     """The number of trainable scalars."""
-    return sum(p.numel() for p in module.parameters() if isinstance(p, Parameter) and p.requires_grad)
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def quiet() -> None:
