@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from stylization import images, styles
-from stylization.content import Files, folder
+from stylization.content import folder, last_images
 from stylization.content.stream import held_out
 from stylization.errors import InputError, clear_errors
 from stylization.loss_networks import compact, vgg19
@@ -49,9 +49,7 @@ def main() -> None:
     keep_memory()
     torch.manual_seed(0)
     networks = {"VGG-19": vgg19(options.teacher), "compact": compact(options.compact)}
-    photographs = images.to_float(
-        held_out(Files(folder(options.photos).paths[-options.num_held_out :]), options.size_px)
-    )
+    photographs = images.to_float(held_out(last_images(folder(options.photos), options.num_held_out), options.size_px))
 
     def objective(network: VGG, style: Tensor) -> Objective:
         return Objective(network, style, options.content_layers, options.style_layers, WEIGHTS)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from stylization import images, styles
-from stylization.content import Files, folder, held_out_samples
+from stylization.content import folder, held_out_samples, last_images
 from stylization.content.stream import held_out
 from stylization.errors import clear_errors
 from stylization.loss_networks import vgg19
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--content-layers", nargs="+", default=["relu3_4"])
     options = parser.parse_args()
     keep_memory()
-    source = Files(folder(options.photos).paths[-100:]) if options.photos else held_out_samples()
+    source = last_images(folder(options.photos), 100) if options.photos else held_out_samples()
     photographs = images.to_float(held_out(source, options.size_px))
     objective = Objective(
         vgg19(options.weights),

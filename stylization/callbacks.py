@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from stylization import images, model_file
 from stylization.content import Content
+from stylization.content.stream import as_csv
 from stylization.errors import InputError, written_whole
 from stylization.provenance import git_revision, versions
 from stylization.training import Training, parameter_count
@@ -73,6 +75,32 @@ class ContactSheet(pl.Callback):
             content = images.to_float(_content(trainer).held_out).to(pl_module.device)
             path = self.folder / f"step_{step:06d}.png"
             images.save(images.sheet([content, in_eval_mode(pl_module, content)]), path)
+
+
+class Skipped(pl.Callback):
+    """`skipped.csv`: the damaged images that the stream met, each with its reason. The first is told at once."""
+
+    def __init__(self, folder: str) -> None:
+        self.path = Path(folder) / "skipped.csv"
+        self.num_written = 0
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._write(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._write(trainer)
+
+    def _write(self, trainer: pl.Trainer) -> None:
+        skips = _content(trainer).skips
+        if len(skips) == self.num_written or not trainer.is_global_zero:
+            return
+        if not self.num_written:
+            tqdm.write(f"skipped {skips[0].detail} ({self.path} will name all such images)", file=sys.stderr)
+        self.num_written = len(skips)
+        with written_whole(self.path) as file:
+            file.write(as_csv(skips))
 
 
 class Summary(pl.Callback):
@@ -140,6 +168,7 @@ class Summary(pl.Callback):
             "parameters": parameter_count(pl_module.generator),
             "seed": self.config["seed"],
             "held_out": data.held_out_names,
+            "skipped": dict(Counter(skip.reason for skip in data.skips)),
             "device": str(pl_module.device),
             "threads": torch.get_num_threads(),
             "versions": versions(),

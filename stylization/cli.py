@@ -1,6 +1,7 @@
 """The `stylization` command: what is done with runs and files beside training them."""
 
 import argparse
+import os
 from pathlib import Path
 
 from stylization.errors import InputError, clear_errors
@@ -26,6 +27,19 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--photos", type=Path, help="a folder of photographs (default: the held-out samples)")
     command.set_defaults(run=_report)
 
+    content = commands.add_parser("content", help="look at, or pack, a source of content images")
+    verbs = content.add_subparsers(dest="verb", required=True, metavar="check|pack")
+    command = verbs.add_parser("check", help="read every image once, and list those that cannot be used")
+    command.set_defaults(run=_check)
+    _add_source(command)
+    command = verbs.add_parser("pack", help="write a source as reduced, re-encoded tar shards; may be interrupted")
+    command.set_defaults(run=_pack)
+    _add_source(command)
+    command.add_argument("destination", metavar="DEST", type=Path, help="a new folder for the shards")
+    command.add_argument("--side-px", type=int, default=288, help="short side of the packed images, at most (288)")
+    command.add_argument("--quality", type=int, default=90, help="of their JPEG encoding (90)")
+    command.add_argument("--images-per-shard", type=int, default=1000, help="(1000)")
+
     command = commands.add_parser("distill", help="make a compact loss network from teachers and photographs")
     command.add_argument("--teacher", type=Path, action="append", required=True, help="VGG-19 weights; may be repeated")
     command.add_argument("--photos", type=Path, required=True, help="a folder of photographs")
@@ -41,6 +55,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with clear_errors():
         options.run(options)
+
+
+def _add_source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("source", metavar="SOURCE", help="a folder, a .zip, .tar shards, or a URL of one of them")
+    command.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (one a core)")
+    command.add_argument("--cache-gb", type=float, default=20.0, help="of a remote source, kept on the local disk (20)")
 
 
 def _apply(options: argparse.Namespace) -> None:
@@ -64,6 +84,35 @@ def _report(options: argparse.Namespace) -> None:
     if options.picture:
         report.picture(arms, options.photos, options.picture)
         print(options.picture)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from stylization.content import packing
+
+    source = packing.open_source(options.source, options.cache_gb)
+    seen = packing.check(source, options.workers)
+    print(packing.told(seen))
+    if any(x.reason for x in seen):
+        raise SystemExit(1)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from stylization.content import packing
+
+    for name, least in (("side_px", 32), ("quality", 1), ("images_per_shard", 1)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be {least} at least")
+    skips = packing.pack(
+        packing.open_source(options.source, options.cache_gb),
+        options.destination,
+        side_px=options.side_px,
+        quality=options.quality,
+        images_per_shard=options.images_per_shard,
+        num_workers=options.workers,
+    )
+    if skips:
+        print(f"left out {len(skips)} images: {options.destination / 'skipped.csv'}")
+    print(f"train on them: train.py data=shards data.source.path={options.destination}")
 
 
 def _distill(options: argparse.Namespace) -> None:

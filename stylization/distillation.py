@@ -15,13 +15,14 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from stylization.content.sources import Files, folder
+from stylization.content.sources import Part, folder
 from stylization.content.stream import Stream
 from stylization.errors import InputError, written_whole
 from stylization.lessons import Lessons
@@ -74,8 +75,8 @@ def read_teacher(path: Path) -> VGG | NarrowTeacher:
 
 
 class Teachers:
-    """Several teachers as one: each layer comes from the first that has it. Run in bfloat16, four times the speed
-    of float32 on processors that know it, at a rounding error (0.4%) far below the student's own."""
+    """Several teachers as one: each layer comes from the first that has it. Run in bfloat16 on processors that know
+    it, four times the speed of float32 there, at a rounding error (0.4%) far below the student's own."""
 
     def __init__(self, paths: Sequence[Path], layers: Sequence[str]) -> None:
         self.parts: list[tuple[nn.Module, list[str]]] = []
@@ -97,7 +98,9 @@ class Teachers:
     def __call__(self, x: Tensor) -> dict[str, Tensor]:
         features: dict[str, Tensor] = {}
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, torch.bfloat16):
+        knows = torch.cpu.get_capabilities()
+        fast = bool(knows.get("avx512_bf16") or knows.get("amx_bf16"))
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=fast):
             for teacher, layers in self.parts:
                 features |= teacher(x, layers)
         return {layer: feature.float() for layer, feature in features.items()}
@@ -196,9 +199,8 @@ def distill(
     source = folder(photos)
     if len(source) <= num_held_out:
         raise InputError(f"{photos} holds {len(source)} pictures; {num_held_out} are held out, so more are needed")
-    stream = Stream(
-        Files(source.paths[: len(source) - num_held_out]), size_px, seed, crop_area=(0.15, 1.0), cached=True
-    )
+    photographs = Part(source, np.arange(len(source) - num_held_out))
+    stream = Stream(photographs, size_px, seed, crop_area=(0.15, 1.0))
     student = Student().to(memory_format=torch.channels_last)
     lessons = Lessons(stream, student, batch_size, seed)
     teacher = Teachers(teachers, student.layers)

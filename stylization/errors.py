@@ -19,6 +19,14 @@ class InputError(Exception):
     """An option, path, image or file that a person got wrong: says what, where and what to do, in one line."""
 
 
+class Damaged(InputError):
+    """A picture that cannot be used, and the `reason` in a word or two, under which such pictures are counted."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn an `InputError` raised inside into its one line on stderr and exit status 2.

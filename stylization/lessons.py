@@ -39,7 +39,7 @@ class Lessons:
 
     def _photographs(self, num: int) -> Tensor:
         self.n += num
-        return images.to_float(torch.stack([self.stream[n] for n in range(self.n - num, self.n)]))
+        return images.to_float(torch.stack([self.stream[n].pixels for n in range(self.n - num, self.n)]))
 
     def _uniform(self, low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=self.random).item()

@@ -91,7 +91,7 @@ def test_damage_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.jpg").write_text("this is no picture")
     (tmp_path / "empty.png").write_bytes(b"")
-    for name, reason in (("cut.jpg", "damaged"), ("text.jpg", "not a picture"), ("empty.png", "not a picture")):
+    for name, reason in (("cut.jpg", "damaged"), ("text.jpg", "not a picture"), ("empty.png", "is empty")):
         with pytest.raises(InputError, match=reason) as caught:
             images.read(tmp_path / name)
         assert name in str(caught.value) and "\n" not in str(caught.value)

@@ -1,25 +1,47 @@
 """The content stream as Lightning loads it."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, Literal
 
 import lightning.pytorch as pl
-import torch
+import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from stylization import images
-from stylization.content.sources import Source
-from stylization.content.stream import Endless, Stream, held_out
-from stylization.errors import InputError
+from stylization.content.sources import Part, Source, by_hash, first
+from stylization.content.stream import (
+    LEAST_PX,
+    Batch,
+    Endless,
+    Sample,
+    Skip,
+    Squares,
+    Stream,
+    center_square,
+    collated,
+    held_out,
+    opened,
+)
+from stylization.errors import Damaged, InputError
 
 
 class Content(pl.LightningDataModule):
     """An endless stream of crops to train on, and a fixed batch of held-out photographs.
 
+    Held out is `held_out_source`, or, with `num_held_out`, that many images of the source itself, which training then
+    never sees. `num_images` trains on so many of the others. `cache` keeps the decoded centre squares, `cache_px` on a
+    side, in this machine's memory ("ram") or in the training device's ("device").
+
     Batches leave the loader as uint8 and reach the model as float in [0, 1], converted on its device. `batch_size`
     counts the images of a step over all ranks. What is saved in a checkpoint is one integer, the number of samples
     the run has seen; it may be resumed with another number of ranks or workers.
+
+    Damaged images are skipped and gathered in `skips`; a run in which they are more than `max_damaged_share` of the
+    images tried, once `ENOUGH_TRIED` were, is stopped by an `InputError`.
     """
+
+    ENOUGH_TRIED = 100
 
     def __init__(
         self,
@@ -30,8 +52,12 @@ class Content(pl.LightningDataModule):
         batch_size: int,
         seed: int,
         crop_area: tuple[float, float] = (0.1, 1.0),
-        cached: bool = False,
+        num_images: int | None = None,
+        num_held_out: int = 0,
+        cache: Literal["ram", "device"] | None = None,
+        cache_px: int = 288,
         num_workers: int = 0,
+        max_damaged_share: float = 0.1,
     ) -> None:
         super().__init__()
         for name, size in (("size_px", size_px), ("held_out_size_px", held_out_size_px)):
@@ -39,35 +65,68 @@ class Content(pl.LightningDataModule):
                 raise InputError(f"data.{name}={size}: loss networks need 16 px at least")
         if batch_size < 1:
             raise InputError(f"data.batch_size={batch_size}: a step needs one image at least")
-        self.stream = Stream(source, size_px, seed, crop_area, cached)
+        if cache not in (None, "ram", "device"):
+            raise InputError(f"data.cache={cache}: choose ram, device or null")
+        if cache is not None and cache_px < size_px:
+            raise InputError(f"data.cache_px={cache_px} is less than data.size_px={size_px}: crops would be enlarged")
+        if num_held_out:
+            source, held_out_source = divided(source, num_held_out)
+        self.stream = Stream(first(source, num_images, seed), size_px, seed, crop_area)
         self.held_out = held_out(held_out_source, held_out_size_px)
         self.held_out_names = [held_out_source.name(i) for i in range(len(held_out_source))]
         self.batch_size = batch_size
+        self.cache, self.cache_px = cache, cache_px
         self.num_workers = num_workers
+        self.max_damaged_share = max_damaged_share
+        self.skips: list[Skip] = []
+        self.num_samples = 0  # that this process has been handed
         self.samples_before = 0  # seen by the run before `steps_before`, the step this process starts from
         self.steps_before = 0
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def train_dataloader(self) -> DataLoader[Sample]:
         assert self.trainer is not None
         self.steps_before = self.trainer.global_step  # of the checkpoint, if the run was resumed
         rank, num_ranks = self.trainer.global_rank, self.trainer.world_size
         if self.batch_size % num_ranks:
             raise InputError(f"data.batch_size={self.batch_size} does not divide by {num_ranks} ranks")
+        device = self.trainer.strategy.root_device
+        if self.cache is not None:
+            where = device if self.cache == "device" else None
+            self.stream.squares = Squares(len(self.stream.source), self.cache_px, where)
         return DataLoader(
             self.stream,
             batch_size=self.batch_size // num_ranks,
             sampler=Endless(self.samples_before, rank, num_ranks),
+            collate_fn=collated,
             num_workers=self.num_workers,
-            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=device.type == "cuda",
             persistent_workers=self.num_workers > 0,
+            prefetch_factor=4 if self.num_workers > 0 else None,
         )
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(TensorDataset(self.held_out), batch_size=len(self.held_out))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Tensor:
-        pixels = batch if isinstance(batch, torch.Tensor) else batch[0]
+        if not isinstance(batch, Batch):  # the held-out photographs
+            return images.to_float(batch[0])
+        self.num_samples += len(batch.images)
+        self.skips += batch.skips
+        self._stop_if_damaged()
+        squares = self.stream.squares
+        pixels = batch.pixels if squares is None or squares.on_host else squares.crops(batch, self.stream.size_px)
         return images.to_float(pixels)
+
+    def _stop_if_damaged(self) -> None:
+        num_tried = self.num_samples + len(self.skips)
+        if num_tried >= self.ENOUGH_TRIED and len(self.skips) > self.max_damaged_share * num_tried:
+            reasons = ", ".join(
+                f"{num} {reason}" for reason, num in Counter(x.reason for x in self.skips).most_common()
+            )
+            raise InputError(
+                f"{len(self.skips)} of {num_tried} images could not be used ({reasons}), more than "
+                f"data.max_damaged_share={self.max_damaged_share:g}; skipped.csv names them"
+            )
 
     @property
     def samples_per_step(self) -> int:
@@ -87,3 +146,19 @@ class Content(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.samples_before = state_dict["samples_seen"]
+
+
+def divided(source: Source, num_held_out: int) -> tuple[Source, Source]:
+    """The source in two: what may be trained on, and for validation the first `num_held_out` sound ones `by_hash`."""
+    if not 1 <= num_held_out < len(source):
+        raise InputError(f"data.num_held_out={num_held_out}: of {len(source)} images some must be left to train on")
+    order, chosen = by_hash(source), []
+    for position, index in enumerate(order.tolist()):
+        try:
+            center_square(opened(source, index), LEAST_PX)
+        except Damaged:
+            continue
+        chosen.append(position)
+        if len(chosen) == num_held_out:
+            return Part(source, np.delete(order, chosen)), Part(source, order[chosen])
+    raise InputError(f"data.num_held_out={num_held_out}: only {len(chosen)} images of the source are sound")

@@ -1,26 +1,125 @@
 """In which order content images flow: sample n of a run is a pure function of (seed, n)."""
 
-from collections.abc import Iterator
+import csv
+import io
+import mmap
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from stylization import images
 from stylization.content.sources import Source
-from stylization.errors import InputError
+from stylization.errors import Damaged, InputError
 
-_CROP, _ORDER = 0, 1  # keys that keep the two uses of a seed apart
+Cut = tuple[float, float, float, bool]  # left, top and side in a picture's pixels, and whether to flip
+
+_CROP, _ORDER, _SUBSTITUTE = 0, 1, 3  # keys that keep the uses of a seed apart
+LEAST_PX = 32  # a picture with a shorter side shows nothing
+MOST_ELONGATED = 8.0  # of which a square shows an eighth at most: banners and scan lines, no photographs
+SUBSTITUTES = 100  # images tried for one sample before the source is given up
 
 
-class Stream(Dataset[Tensor]):
-    """Random-resized, flipped square crops as uint8 (3, size_px, size_px), addressed by sample number.
+class Skip(NamedTuple):
+    """An image that sample `n` would have shown and could not: which one, why in a word, and why in full."""
 
-    Each pass over the source is a new permutation of it. A crop is a square, undistorted; its share of the area of
-    the largest square in the picture is drawn from `crop_area`; it is flipped with probability 1/2. `cached` keeps
-    the decoded images in memory: right for a source that fits there.
+    n: int
+    image: str
+    reason: str
+    detail: str
+
+
+def as_csv(skips: Sequence[Skip]) -> bytes:
+    """`skipped.csv`: each image once, with the first sample that met it and how many did."""
+    times = Counter(skip.image for skip in skips)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("image", "reason", "times", "first_sample", "detail"))
+    seen: set[str] = set()
+    for skip in skips:
+        if skip.image in seen:
+            continue
+        seen.add(skip.image)
+        writer.writerow((skip.image, skip.reason, times[skip.image], skip.n, skip.detail))
+    return text.getvalue().encode()
+
+
+class Sample(NamedTuple):
+    """A crop as uint8 (3, size_px, size_px) of that `image` of the source, and what was skipped on the way to it.
+
+    Where a device keeps the squares, `pixels` is the whole square, or empty if the device has it; `cut` (left, top,
+    side, and whether to flip) is then left to be done there.
+    """
+
+    pixels: Tensor
+    image: int
+    cut: Cut
+    skips: list[Skip]
+
+
+class Batch(NamedTuple):
+    """The samples of a step; `pixels` holds those that are not empty."""
+
+    pixels: Tensor
+    carried: list[bool]
+    images: list[int]
+    cuts: list[Cut]
+    skips: list[Skip]
+
+
+class Squares:
+    """The decoded centre squares of a source's images, uint8 (n, side_px, side_px, 3), each filled in when first met.
+
+    In shared memory that is only taken up as it is filled: every worker reads what any of them has decoded.
+    """
+
+    def __init__(self, num: int, side_px: int, device: torch.device | None = None) -> None:
+        self.side_px = side_px
+        self.filled = np.frombuffer(mmap.mmap(-1, num), np.uint8)
+        shape = (num, side_px, side_px, 3)
+        if device is None:
+            memory = mmap.mmap(-1, num * side_px * side_px * 3)
+            self.pixels = torch.from_numpy(np.frombuffer(memory, np.uint8).reshape(shape))
+        else:
+            self.pixels = torch.empty(shape, dtype=torch.uint8, device=device)
+        self.on_host = device is None
+
+    def put(self, index: int, square: Tensor) -> None:
+        """Keep the (3, side_px, side_px) square of image `index`."""
+        self.pixels[index] = square.permute(1, 2, 0).to(self.pixels.device)
+        self.filled[index] = 1
+
+    def crop(self, index: int, cut: Cut, size_px: int) -> Tensor:
+        """The crop (3, size_px, size_px) of image `index`."""
+        left, top, side, flip = cut
+        pixels = images.square(self.pixels[index], left, top, side, size_px)
+        return pixels.flip(-1) if flip else pixels
+
+    def crops(self, batch: Batch, size_px: int) -> Tensor:
+        """The crops of a batch, after keeping the squares that it carries."""
+        fresh = iter(batch.pixels)
+        for index, carried in zip(batch.images, batch.carried, strict=True):
+            if carried:
+                self.put(index, next(fresh))
+        return torch.stack([self.crop(i, cut, size_px) for i, cut in zip(batch.images, batch.cuts, strict=True)])
+
+
+class Stream(Dataset[Sample]):
+    """Random-resized, flipped square crops, addressed by sample number: `stream[n].pixels`.
+
+    Each pass over the source is a new permutation of it, of its blocks and within them. A crop is a square,
+    undistorted; its share of the area of the largest square in the picture is drawn from `crop_area`; it is flipped
+    with probability 1/2. With `squares` the crops are taken from the pictures' centre squares, which are kept.
+
+    An image that is damaged, smaller than `LEAST_PX` or longer than `MOST_ELONGATED` times its width is skipped: the
+    sample shows another, drawn by (seed, n) too, and names what it skipped.
     """
 
     def __init__(
@@ -29,7 +128,7 @@ class Stream(Dataset[Tensor]):
         size_px: int,
         seed: int,
         crop_area: tuple[float, float] = (0.1, 1.0),
-        cached: bool = False,
+        squares: Squares | None = None,
     ) -> None:
         self.source = source
         self.size_px = size_px
@@ -38,37 +137,65 @@ class Stream(Dataset[Tensor]):
         low, high = crop_area
         if not 0 < low <= high <= 1:
             raise InputError(f"data.crop_area={list(crop_area)}: two shares of the area, 0 < low <= high <= 1")
-        self.decoded: dict[int, Image.Image] | None = {} if cached else None
-        self.shuffled: tuple[int, np.ndarray] = (-1, np.empty(0))  # the latest pass and its permutation
+        self.squares = squares
+        self.shuffled: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))  # the latest pass and its order
 
-    def __getitem__(self, n: int) -> Tensor:
+    def __getitem__(self, n: int) -> Sample:
+        skips: list[Skip] = []
+        for attempt in range(SUBSTITUTES):
+            index = self.index(n) if attempt == 0 else self.substitute(n, attempt)
+            try:
+                return self._sample(n, index, skips)
+            except Damaged as error:
+                skips.append(Skip(n, self.source.name(index), error.reason, str(error)))
+        raise InputError(f"sample {n}: {SUBSTITUTES} images in a row cannot be used; of the last, {skips[-1].detail}")
+
+    def index(self, n: int) -> int:
+        """Which image of the source sample `n` shows, if it is sound."""
         passes, position = divmod(n, len(self.source))
-        image = self.decode(int(self.permutation(passes)[position]))
-        return images.to_uint8(self._crop(image, np.random.default_rng((_CROP, self.seed, n))))
+        return int(self.permutation(passes)[position])
 
-    def decode(self, index: int) -> Image.Image:
-        """Image `index` of the source. Raises `InputError` naming it if it is damaged."""
-        if self.decoded is None:
-            return images.read(self.source.read(index), self.source.name(index))
-        if index not in self.decoded:
-            self.decoded[index] = images.read(self.source.read(index), self.source.name(index))
-        return self.decoded[index]
+    def substitute(self, n: int, attempt: int) -> int:
+        """Which image takes its place at the attempt after."""
+        return int(np.random.default_rng((_SUBSTITUTE, self.seed, n, attempt)).integers(len(self.source)))
 
-    def permutation(self, passes: int) -> np.ndarray:
-        """The order in which a pass takes the images of the source."""
+    def permutation(self, passes: int) -> NDArray[np.int64]:
+        """The order in which a pass takes the images of the source: block after block, each shuffled."""
         if self.shuffled[0] != passes:
-            order = np.random.default_rng((_ORDER, self.seed, passes)).permutation(len(self.source))
-            self.shuffled = (passes, order)
+            rng = np.random.default_rng((_ORDER, self.seed, passes))
+            blocks = self.source.blocks
+            order = [blocks[k] + rng.permutation(blocks[k + 1] - blocks[k]) for k in rng.permutation(len(blocks) - 1)]
+            self.shuffled = (passes, np.concatenate(order))
         return self.shuffled[1]
 
-    def _crop(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        side = min(image.size) * np.sqrt(rng.uniform(*self.crop_area))
-        left = rng.uniform(0, image.width - side)
-        top = rng.uniform(0, image.height - side)
-        box = (left, top, left + side, top + side)
-        # BILINEAR is antialiased in Pillow: its support grows with the reduction.
-        crop = image.resize((self.size_px, self.size_px), Image.Resampling.BILINEAR, box=box)
-        return crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rng.random() < 0.5 else crop
+    def _sample(self, n: int, index: int, skips: list[Skip]) -> Sample:
+        rng = np.random.default_rng((_CROP, self.seed, n))
+        if self.squares is None:
+            picture = opened(self.source, index)
+            cut = self._cut(rng, picture.width, picture.height)
+            pixels = picture.crop(*cut[:3], self.size_px)
+            return Sample(pixels.flip(-1) if cut[3] else pixels, index, cut, skips)
+        cut = self._cut(rng, self.squares.side_px, self.squares.side_px)
+        if not self.squares.on_host:  # only the main process can write there: hand on what is not there yet
+            pixels = torch.empty(0) if self.squares.filled[index] else self._centre(index)
+            return Sample(pixels, index, cut, skips)
+        if not self.squares.filled[index]:
+            self.squares.put(index, self._centre(index))
+        return Sample(self.squares.crop(index, cut, self.size_px), index, cut, skips)
+
+    def _centre(self, index: int) -> Tensor:
+        assert self.squares is not None
+        return center_square(opened(self.source, index), self.squares.side_px)
+
+    def _cut(self, rng: np.random.Generator, width: int, height: int) -> Cut:
+        side = min(width, height) * np.sqrt(rng.uniform(*self.crop_area))
+        left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+        return left, top, side, bool(rng.random() < 0.5)
+
+    def __getstate__(self) -> dict[str, object]:
+        if self.squares is not None and multiprocessing.get_start_method() != "fork":
+            raise InputError("data.cache: workers can share it only where processes are forked; set data.num_workers=0")
+        return self.__dict__
 
 
 class Endless(Sampler[int]):
@@ -84,16 +211,43 @@ class Endless(Sampler[int]):
             n += self.num_ranks
 
 
-def center_square(image: Image.Image, size_px: int) -> Tensor:
-    """The largest centred square of a picture at `size_px`, as uint8 (3, size_px, size_px): held-out content."""
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return images.to_uint8(image.resize((size_px, size_px), Image.Resampling.LANCZOS, box=box))
+def opened(source: Source, index: int) -> images.Encoded:
+    """Image `index`, not yet decoded. Raises `Damaged` if it cannot be read or is of no use as content."""
+    picture = images.Encoded(source.read(index), source.name(index))
+    short, long = sorted((picture.width, picture.height))
+    if short < LEAST_PX:
+        raise Damaged(f"{picture.name} is {picture.width}x{picture.height}: less than {LEAST_PX} px", "too small")
+    if long > MOST_ELONGATED * short:
+        raise Damaged(f"{picture.name} is {picture.width}x{picture.height}: too elongated", "too elongated")
+    return picture
+
+
+def center_square(picture: images.Encoded, size_px: int) -> Tensor:
+    """The largest centred square of a picture, as uint8 (3, size_px, size_px)."""
+    side = min(picture.width, picture.height)
+    return picture.crop((picture.width - side) / 2, (picture.height - side) / 2, side, size_px)
 
 
 def held_out(source: Source, size_px: int) -> Tensor:
-    """Every image of a source as one fixed uint8 batch (n, 3, size_px, size_px)."""
-    return torch.stack(
-        [center_square(images.read(source.read(i), source.name(i)), size_px) for i in range(len(source))]
+    """Every image of a source as one fixed uint8 batch (n, 3, size_px, size_px): centred squares, by Lanczos' filter,
+    slower and a little sharper than the stream's crops."""
+    squares = []
+    for i in range(len(source)):
+        image = images.read(opened(source, i).content, source.name(i))
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        squares.append(images.to_uint8(image.resize((size_px, size_px), Image.Resampling.LANCZOS, box=box)))
+    return torch.stack(squares)
+
+
+def collated(samples: Sequence[Sample]) -> Batch:
+    """The samples of a step as one batch."""
+    pixels = [sample.pixels for sample in samples if sample.pixels.numel()]
+    return Batch(
+        torch.stack(pixels) if pixels else torch.empty(0),
+        [sample.pixels.numel() > 0 for sample in samples],
+        [sample.image for sample in samples],
+        [sample.cut for sample in samples],
+        [skip for sample in samples for skip in sample.skips],
     )

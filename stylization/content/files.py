@@ -1,0 +1,336 @@
+"""Bytes by position, from a local file or from behind a URL: what archives are read through.
+
+Remote ranges are kept in a cache on the local disk that all processes of the machine share.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import functools
+import hashlib
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import aiohttp
+import fsspec
+import fsspec.asyn
+from tqdm import tqdm
+
+from stylization.errors import Damaged, InputError, written_whole
+
+T = TypeVar("T")
+
+_TRANSIENT = (OSError, asyncio.TimeoutError, aiohttp.ClientError)  # FSTimeoutError is the second's child
+_FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+
+class File(Protocol):
+    """`size` bytes under a `name`; `version` changes when they do."""
+
+    name: str
+    size: int
+    version: str
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+class LocalFile:
+    """A file of this machine, opened anew in every process that reads it."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path.absolute())
+        try:
+            facts = path.stat()
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        self.size, self.version = facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}"
+        self.handle: tuple[int, int] = (-1, -1)  # process and descriptor
+
+    def read(self, offset: int, length: int) -> bytes:
+        if self.handle[0] != os.getpid():
+            self.handle = (os.getpid(), os.open(self.name, os.O_RDONLY))
+        return os.pread(self.handle[1], length, offset)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"handle": (-1, -1)}
+
+
+def cache_folder() -> Path:
+    """Where indexes and remote ranges are kept: $STYLIZATION_CACHE, or stylization/ in the user's cache."""
+    if chosen := os.environ.get("STYLIZATION_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stylization"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Byte ranges on the local disk, the least recently used of them removed when they pass `gigabytes`."""
+
+    gigabytes: float = 20.0
+
+    def get(self, key: str, fetch: Callable[[], bytes]) -> bytes:
+        """The range under `key`, from the disk or else fetched: by one process only, the others wait for it."""
+        path = self.path(key)
+        with contextlib.suppress(FileNotFoundError):
+            return _touched(path)
+        with _locked(path):
+            with contextlib.suppress(FileNotFoundError):
+                return _touched(path)
+            content = fetch()
+            with written_whole(path) as file:
+                file.write(content)
+        self.trim(len(content))
+        return content
+
+    def path(self, key: str) -> Path:
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return cache_folder() / "ranges" / digest[:2] / digest[2:]
+
+    def trim(self, num_bytes: int) -> None:
+        """Count what was added; look at the disk, and make room, after every twentieth of the whole."""
+        limit = self.gigabytes * 1e9
+        _added[self] = _added.get(self, limit) + num_bytes
+        if _added[self] < limit / 20:
+            return
+        _added[self] = 0
+        found = []
+        for path in (cache_folder() / "ranges").glob("??/*"):
+            with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
+                facts = path.stat()
+                found.append((facts.st_mtime_ns, facts.st_size, path))
+        total = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
+            if total <= 0.9 * limit:
+                break
+            path.unlink(missing_ok=True)
+            total -= size
+
+
+_added: dict[Cache, float] = {}  # bytes this process added since it last looked; the first look is at once
+
+
+def _touched(path: Path) -> bytes:
+    content = path.read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(path)
+    return content
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time. The locks are a few files, shared by all paths, which are never removed."""
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / path.name[:2]).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class RemoteFile:
+    """A file behind a URL that fsspec knows (http, s3, gs, ...), read by ranges through a cache.
+
+    What fails for want of a connection is tried again, after 0.5, 1, 2, ... seconds, for `patience_s` in all; then
+    `InputError` says that the source is gone. `block_bytes` fetches aligned blocks rather than the very ranges asked
+    for. A server that knows no ranges has the file downloaded whole, if the cache may hold it.
+    """
+
+    def __init__(self, url: str, cache: Cache, patience_s: float = 60.0, block_bytes: int = 0) -> None:
+        self.name, self.cache, self.patience_s, self.block_bytes = url, cache, patience_s, block_bytes
+        facts = self._patiently(lambda: _facts(url))
+        if facts.get("size") is None:
+            raise InputError(f"{url} does not say how large it is, so it cannot be read by ranges: download it first")
+        self.size = int(facts["size"])
+        self.version = str(next((facts[key] for key in ("ETag", "LastModified", "mtime") if facts.get(key)), None))
+        self.ranges = bool(facts.get("ranges", True))
+        if not self.ranges and self.size > cache.gigabytes * 1e9:
+            raise InputError(
+                f"the server of {url} cannot send parts of a file, and its {self.size / 1e9:.1f} GB are more than the "
+                f"cache may hold ({cache.gigabytes:g} GB): download it first, or raise cache_gb"
+            )
+
+    def read(self, offset: int, length: int) -> bytes:
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        if not self.ranges:
+            with self._whole().open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        if not self.block_bytes:
+            return self._range(offset, length)
+        first, last = offset // self.block_bytes, (offset + length - 1) // self.block_bytes
+        blocks = b"".join(
+            self._range(k * self.block_bytes, min(self.block_bytes, self.size - k * self.block_bytes))
+            for k in range(first, last + 1)
+        )
+        start = offset - first * self.block_bytes
+        return blocks[start : start + length]
+
+    def _key(self, part: str) -> str:
+        return f"{self.name} {self.size} {self.version} {part}"
+
+    def _range(self, offset: int, length: int) -> bytes:
+        def fetch() -> bytes:
+            files = _file_system(self.name, os.getpid())
+            content = bytes(files.cat_file(_path(self.name), start=offset, end=offset + length))
+            if len(content) != length:
+                raise OSError(f"{len(content)} bytes came instead of {length}")
+            return content
+
+        return self.cache.get(self._key(f"{offset}+{length}"), lambda: self._patiently(fetch))
+
+    def _whole(self) -> Path:
+        """The whole file in the cache, downloaded with a progress bar if it is not there yet."""
+        path = self.cache.path(self._key("whole"))
+        if not path.exists():
+            with _locked(path):
+                if not path.exists():
+                    self._patiently(lambda: self._download(path))
+            self.cache.trim(self.size)
+        return path
+
+    def _download(self, path: Path) -> None:
+        bar = tqdm(total=self.size, unit="B", unit_scale=True, desc=f"no ranges there: all of {Path(self.name).name}")
+        with bar, written_whole(path) as file:
+            stream = _file_system(self.name, os.getpid()).open(_path(self.name), "rb", block_size=0)
+            with stream:
+                while content := stream.read(1 << 20):
+                    file.write(content)
+                    bar.update(len(content))
+            if bar.n != self.size:
+                raise OSError(f"{bar.n} bytes came instead of {self.size}")
+
+    def _patiently(self, fetch: Callable[[], T]) -> T:
+        return patiently(fetch, self.name, self.patience_s)
+
+
+def patiently(fetch: Callable[[], T], url: str, patience_s: float) -> T:
+    """`fetch()`, again and again while the connection fails, until `patience_s` have passed."""
+    deadline, pause = time.monotonic() + patience_s, 0.5
+    while True:
+        try:
+            return fetch()
+        except _FINAL as error:
+            reason = "access denied" if isinstance(error, PermissionError) else "not there"
+            raise Damaged(f"cannot read {url}: {reason}", "unreadable") from None
+        except _TRANSIENT as error:
+            status = getattr(error, "status", None)
+            if isinstance(status, int) and 400 <= status < 500 and status not in (408, 429):
+                reason = "not there" if status == 404 else f"the server answers {status}"
+                raise Damaged(f"cannot read {url}: {reason}", "unreadable") from None
+            if time.monotonic() + pause > deadline:
+                reason = str(error) or type(error).__name__
+                raise InputError(f"{url} is gone: no answer for {patience_s:g} s ({reason})") from None
+            if pause == 0.5:
+                tqdm.write(f"{url} does not answer; trying again for {patience_s:g} s", file=sys.stderr)
+            time.sleep(pause)
+            pause = min(2 * pause, 15.0)
+
+
+@functools.lru_cache(maxsize=16)
+def _of_protocol(protocol: str, process: int) -> Any:  # fsspec's connections do not survive a fork
+    options: dict[str, Any] = {}
+    if protocol in ("http", "https"):
+        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)}
+    try:
+        return fsspec.filesystem(protocol, skip_instance_cache=True, **options)
+    except ImportError as error:
+        raise InputError(f"{protocol}:// needs one more package: {error}") from None
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _file_system(url: str, process: int) -> Any:
+    return _of_protocol(url.split("://", 1)[0], process)
+
+
+def _facts(url: str) -> dict[str, Any]:
+    """What is known of a remote file: its size, its version, and whether its server sends parts of it."""
+    files = _file_system(url, os.getpid())
+    if not url.startswith(("http://", "https://")):
+        return dict(files.info(_path(url)))
+
+    async def asked() -> dict[str, Any]:
+        # A server's answer to HEAD may be silent on ranges: ask for one, and leave a body that is the whole unread.
+        session = await files.set_session()
+        async with session.get(url, headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"}) as answer:
+            if answer.status != 416:  # the range of an empty file
+                answer.raise_for_status()
+            ranges = answer.status == 206
+            size = answer.headers.get("Content-Range", "/").rsplit("/", 1)[1] if ranges else answer.content_length
+            if not ranges:
+                answer.close()
+            return {
+                "size": size if size != "*" else None,
+                "ranges": ranges or answer.status == 416,
+                "ETag": answer.headers.get("ETag"),
+                "LastModified": answer.headers.get("Last-Modified"),
+            }
+
+    return dict(fsspec.asyn.sync(files.loop, asked))
+
+
+def _path(url: str) -> str:
+    return url if url.startswith(("http://", "https://")) else url.split("://", 1)[1]
+
+
+def is_remote(location: str) -> bool:
+    return "://" in location and not location.startswith("file://")
+
+
+def open_file(location: str, cache: Cache, patience_s: float = 60.0, block_bytes: int = 0) -> File:
+    """The file at a path or URL. Raises `InputError` if it cannot be read."""
+    if is_remote(location):
+        return RemoteFile(location, cache, patience_s, block_bytes)
+    return LocalFile(Path(location.removeprefix("file://")).expanduser())
+
+
+def find_files(url: str, patience_s: float) -> list[str]:
+    """All files below a folder behind a URL, sorted: what its protocol, or its server's listing pages, show."""
+    files = _file_system(url, os.getpid())
+    found = patiently(lambda: files.find(_path(url)), url, patience_s)
+    return sorted(str(files.unstrip_protocol(path)) if "://" not in path else path for path in found)
+
+
+def fetch(url: str, cache: Cache, patience_s: float) -> bytes:
+    """A whole file behind a URL, through the cache. It is known by its name there: small files are not asked for
+    their version every time."""
+
+    def fetched() -> bytes:
+        return bytes(_file_system(url, os.getpid()).cat_file(_path(url)))
+
+    return cache.get(f"{url} whole", lambda: patiently(fetched, url, patience_s))
+
+
+class Reader(io.RawIOBase):
+    """A `File` as the seekable stream that zipfile and tarfile expect."""
+
+    def __init__(self, file: File) -> None:
+        self.file, self.position = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self.position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.file.size}[whence]
+        return self.position
+
+    def tell(self) -> int:
+        return self.position
+
+    def read(self, size: int | None = -1) -> bytes:
+        length = self.file.size - self.position if size is None or size < 0 else size
+        content = self.file.read(self.position, max(0, length))
+        self.position += len(content)
+        return content
