@@ -54,7 +54,13 @@ class Progress(ProgressBar):
             self.bar.set_postfix_str(", ".join([f"step {trainer.global_step}", *terms]), refresh=False)
             self.bar.update(_content(trainer).batch_size)
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._close()  # before the reason is told, on a line of its own
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -133,8 +139,8 @@ class Summary(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         checkpoint = self.folder / "checkpoints" / "last.ckpt"
-        if isinstance(exception, KeyboardInterrupt) and checkpoint.exists():
-            print(f"interrupted; go on with resume={checkpoint}", file=sys.stderr)
+        if isinstance(exception, (KeyboardInterrupt, InputError)) and checkpoint.exists():
+            print(f"stopped after step {trainer.global_step}; go on with resume={checkpoint}", file=sys.stderr)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self.first_step = time.perf_counter(), trainer.global_step

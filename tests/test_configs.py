@@ -3,6 +3,8 @@
 import ast
 import subprocess
 import sys
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,14 +35,20 @@ def hydra() -> Iterator[None]:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
+    """One picture as a folder, a zip and a shard."""
     Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as archive:
+        archive.write(tmp_path / "one.png")
+    with tarfile.open(tmp_path / "one.tar", "w") as shard:
+        shard.add(tmp_path / "one.png", "one.png")
     return tmp_path
 
 
 def composed(overrides: list[str], photos: Path) -> DictConfig:
     config = compose("config", [*overrides, f"folder={photos}/run"])
-    if config.data.source._target_ == "stylization.content.folder":
-        config.data.source.path = str(photos)
+    places = {"folder": photos, "Zip": photos / "one.zip", "Shards": photos / "one.tar"}
+    if (kind := config.data.source._target_.rsplit(".", 1)[1]) in places:
+        config.data.source.path = str(places[kind])
     return config
 
 

@@ -115,7 +115,7 @@ class Content(pl.LightningDataModule):
         self._stop_if_damaged()
         squares = self.stream.squares
         pixels = batch.pixels if squares is None or squares.on_host else squares.crops(batch, self.stream.size_px)
-        return images.to_float(pixels)
+        return images.to_float(pixels.contiguous())  # planes, as the networks take them
 
     def _stop_if_damaged(self) -> None:
         num_tried = self.num_samples + len(self.skips)

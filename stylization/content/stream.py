@@ -242,10 +242,10 @@ def held_out(source: Source, size_px: int) -> Tensor:
 
 
 def collated(samples: Sequence[Sample]) -> Batch:
-    """The samples of a step as one batch."""
-    pixels = [sample.pixels for sample in samples if sample.pixels.numel()]
+    """The samples of a step as one batch, its bytes in the order in which they were decoded: channels last."""
+    pixels = [sample.pixels.permute(1, 2, 0) for sample in samples if sample.pixels.numel()]
     return Batch(
-        torch.stack(pixels) if pixels else torch.empty(0),
+        torch.stack(pixels).permute(0, 3, 1, 2) if pixels else torch.empty(0),
         [sample.pixels.numel() > 0 for sample in samples],
         [sample.image for sample in samples],
         [sample.cut for sample in samples],
