@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from stylization import launch
 from stylization.configuration import check_types, explained, plain, register_resolvers
 from stylization.errors import InputError, clear_errors
 
@@ -26,21 +27,36 @@ if TYPE_CHECKING:
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
-    runtime, one_run = HydraConfig.get().runtime, HydraConfig.get().mode == RunMode.RUN
+    hydra_config = HydraConfig.get()
+    runtime, one_run = hydra_config.runtime, hydra_config.mode == RunMode.RUN
     config.folder = os.path.relpath(runtime.output_dir)
-    print(f"{config.folder}: loading PyTorch ...", file=sys.stderr, flush=True)
     with clear_errors() if one_run else nullcontext():  # one arm that fails must not end a sweep: Hydra goes on
+        with explained():
+            shares_folder = any(override.startswith("hydra.run.dir=") for override in hydra_config.overrides.hydra)
+            several = launch.check(config.trainer, shares_folder)
+        if launch.rank() == 0:
+            print(f"{config.folder}: loading PyTorch ...", file=sys.stderr, flush=True)
+        if several:
+            _, num_ranks = launch.num_wanted(config.trainer)
+            arguments = [*hydra_config.overrides.task, f"hydra.run.dir={config.folder}"]
+            status = launch.run_ranks(num_ranks, arguments, config.max_restarts)
+            if status and not one_run:
+                raise InputError(f"{config.folder}: its ranks stopped with status {status}")
+            if one_run:
+                raise SystemExit(status)
+            return
         try:
             summary = train(config, dict(runtime.choices))
         except InputError:
-            discard(Path(config.folder))
+            if launch.rank() == 0:
+                discard(Path(config.folder))
             raise
-        print(summary.told(), flush=True)
+        print(summary.told(), end="", flush=True)
 
 
 def discard(folder: Path) -> None:
     """Remove the folder of a run that never began, if nothing but what was written at its start is in it."""
-    if {path.name for path in folder.iterdir()} <= {".hydra", "hparams.yaml"}:
+    if folder.exists() and {path.name for path in folder.iterdir()} <= {".hydra", "hparams.yaml"}:
         shutil.rmtree(folder)
 
 
@@ -54,6 +70,9 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
 
     quiet()
     keep_memory()
+    last = Path(config.folder) / "checkpoints" / "last.ckpt"
+    if launch.restarted() and config.resume is None and last.exists():
+        config.resume = str(last)
     with explained():
         check_types(config)
         pl.seed_everything(config.seed, workers=True, verbose=False)
@@ -75,7 +94,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     callbacks["summary"].describe(settings, choices)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
-    trainer.fit(module, datamodule=data, ckpt_path=config.resume)
+    with launch.others_lost_told():
+        trainer.fit(module, datamodule=data, ckpt_path=config.resume)
     summary: Summary = callbacks["summary"]
     return summary
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 import sys
 import time
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,6 +21,7 @@ from stylization import images, model_file
 from stylization.content import Content
 from stylization.content.stream import as_csv
 from stylization.errors import InputError, written_whole
+from stylization.launch import check_agreement, rank
 from stylization.provenance import git_revision, versions
 from stylization.training import Training, parameter_count
 
@@ -129,18 +132,33 @@ class Summary(pl.Callback):
         self.config, self.choices, self.git = config, choices, git_revision()
 
     def told(self) -> str:
-        """The last lines of a run: the held-out terms before and after, and the picture to look at."""
+        """The last lines of a run: the held-out terms before and after, and the picture to look at. None on the
+        other ranks, and only where to go on if another limit than its steps ended the run."""
+        if not self.facts:
+            early = rank() == 0 and self.last.exists()
+            return f"stopped before the last step; go on with resume={self.last}\n" if early else ""
         lines = [
             f"held out, {when:6s} " + "  ".join(f"{name} {value:.4f}" for name, value in self.facts[key].items())
             for when, key in (("before", "val_initial"), ("after", "val"))
         ]
         lines.append(f"model   {self.folder / model_file.FILE_NAME}")
-        return "\n".join([*lines, *(f"picture {path}" for path in sorted(self.folder.glob("samples/*.png"))[-1:])])
+        lines += [f"picture {path}" for path in sorted(self.folder.glob("samples/*.png"))[-1:]]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        check_agreement(self.config)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        checkpoint = self.folder / "checkpoints" / "last.ckpt"
-        if isinstance(exception, (KeyboardInterrupt, InputError)) and checkpoint.exists():
-            print(f"stopped after step {trainer.global_step}; go on with resume={checkpoint}", file=sys.stderr)
+        if isinstance(exception, SIGTERMException):  # the machine is wanted back: lose no step
+            exception.code = 128 + signal.SIGTERM
+            trainer.save_checkpoint(self.last)
+        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException, InputError))
+        if stopped and self.last.exists() and trainer.is_global_zero:
+            print(f"stopped after step {trainer.global_step}; go on with resume={self.last}", file=sys.stderr)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self.first_step = time.perf_counter(), trainer.global_step
@@ -175,6 +193,10 @@ class Summary(pl.Callback):
             "seed": self.config["seed"],
             "held_out": data.held_out_names,
             "skipped": dict(Counter(skip.reason for skip in data.skips)),
+            "ranks": trainer.world_size,
+            "batch_size": data.batch_size,
+            "batch_size_per_rank": data.batch_size // trainer.world_size,
+            "norm_batch_size": self._norm_batch_size(data.batch_size, trainer.world_size),
             "device": str(pl_module.device),
             "threads": torch.get_num_threads(),
             "versions": versions(),
@@ -184,6 +206,15 @@ class Summary(pl.Callback):
         model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
         with written_whole(self.folder / "summary.json") as file:
             file.write(json.dumps(self.facts, indent=2).encode() + b"\n")
+
+    def _norm_batch_size(self, batch_size: int, num_ranks: int) -> int | None:
+        """Over how many images a norm takes its statistics in training; None if there is none."""
+        norm = self.config["norm"]
+        if "train_statistics" not in norm:
+            return None
+        if norm["train_statistics"] == "instance":
+            return 1
+        return batch_size if norm["synchronized"] else batch_size // num_ranks
 
 
 @torch.no_grad()

@@ -18,14 +18,18 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from stylization import launch
 from stylization.errors import InputError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def register_resolvers() -> None:
-    """`${stem:<path or address>}` is a picture's name without folders and suffix: what its style is called."""
+    """`${stem:<path or address>}` is a picture's name without folders and suffix: what its style is called.
+    `${launched:devices}` and `${launched:nodes}` are the processes that torchrun or srun started, here and in all."""
     OmegaConf.register_new_resolver("stem", lambda picture: Path(urlsplit(str(picture)).path).stem, replace=True)
+    counts = {"devices": launch.num_launched_here, "nodes": launch.num_nodes_launched}
+    OmegaConf.register_new_resolver("launched", lambda what: counts[what](), replace=True)
 
 
 @contextlib.contextmanager

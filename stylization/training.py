@@ -52,7 +52,8 @@ class Training(pl.LightningModule):
     def training_step(self, content: Tensor, batch_idx: int) -> Tensor:
         terms = self.evaluate(content)
         self._stop_if_not_finite(terms)
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
+        several = self.trainer.world_size > 1  # then the means over all ranks, the whole batch
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, sync_dist=several)
         return terms["total"]
 
     def validation_step(self, content: Tensor, batch_idx: int) -> None:

@@ -28,7 +28,7 @@ SMALL = (
     *("generator.width=4", "generator.num_blocks=1", "style.size_px=64", "callbacks.contact_sheet.every_n_steps=1000"),
     *("data.size_px=32", "data.held_out_size_px=48", "data.batch_size=2", "data.num_workers=1"),
     *("trainer.val_check_interval=1000", "trainer.log_every_n_steps=1"),
-    *("callbacks.checkpoint.every_n_train_steps=2", "+callbacks.checkpoint.save_top_k=-1"),
+    *("callbacks.checkpoint.every_n_train_steps=2", "callbacks.checkpoint.save_top_k=-1"),
 )
 
 

@@ -32,7 +32,7 @@ SMALL = (
     ),
     *("style.size_px=64", "trainer.max_steps=6", "trainer.val_check_interval=3", "trainer.log_every_n_steps=1"),
     *("callbacks.contact_sheet.every_n_steps=3", "callbacks.checkpoint.every_n_train_steps=3"),
-    "+callbacks.checkpoint.save_top_k=-1",
+    "callbacks.checkpoint.save_top_k=-1",
 )
 
 

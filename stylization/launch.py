@@ -1,0 +1,162 @@
+"""How the ranks of a run are started, counted and started again. Imports PyTorch only to start some."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from stylization.errors import InputError
+
+
+def rank() -> int:
+    """Of this process, as torchrun or srun numbered it; 0 where nobody did."""
+    return _from_environment("RANK", "SLURM_PROCID", 0)
+
+
+def num_launched() -> int:
+    """How many processes torchrun or srun started together; 1 where neither did."""
+    if "RANK" in os.environ:
+        return _from_environment("WORLD_SIZE", "WORLD_SIZE", 1)
+    return _from_environment("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_TASKS", 1)
+
+
+def num_launched_here() -> int:
+    """How many of them are on this machine."""
+    nodes = _from_environment("GROUP_WORLD_SIZE", "SLURM_STEP_NUM_NODES", 1)
+    return _from_environment("LOCAL_WORLD_SIZE", "LOCAL_WORLD_SIZE", max(1, num_launched() // nodes))
+
+
+def num_nodes_launched() -> int:
+    """On how many machines they are."""
+    return max(1, num_launched() // num_launched_here())
+
+
+def restarted() -> bool:
+    """Whether torchrun or SLURM started this run before, and it did not finish."""
+    return _from_environment("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT", 0) > 0
+
+
+def _from_environment(name: str, other: str, default: int) -> int:
+    value = os.environ.get(name, os.environ.get(other, ""))
+    return int(value) if value.isdigit() else default
+
+
+def num_wanted(trainer: Mapping[str, Any]) -> tuple[int, int]:
+    """The nodes, and the devices of each, that a trainer's settings ask for. Raises `InputError` for no numbers."""
+    nodes, devices = trainer.get("num_nodes", 1), trainer.get("devices", 1)
+    if not isinstance(devices, int | str) and devices is not None:
+        devices = len(devices)  # a list of devices
+    if devices in ("auto", -1, "-1"):
+        import torch
+
+        devices = max(1, torch.cuda.device_count()) if trainer.get("accelerator") in ("gpu", "cuda", "auto") else 1
+    for name, value in (("num_nodes", nodes), ("devices", devices)):
+        if not str(value).isdigit() or int(value) < 1:
+            raise InputError(f"trainer.{name}={value}: must be a whole number from 1")
+    return int(nodes), int(devices)
+
+
+def check(trainer: Mapping[str, Any], shares_folder: bool) -> bool:
+    """Whether this process must start the ranks itself. Raises `InputError` where what was launched is not what the
+    settings ask for, or where ranks could not agree on a run folder."""
+    nodes, devices = num_wanted(trainer)
+    launched = num_launched()
+    if launched == 1 and nodes > 1:
+        raise InputError(
+            f"trainer.num_nodes={nodes}, and one process was launched: start the same line on every node with "
+            f"torchrun --nnodes={nodes} --nproc-per-node={devices} ..., or with srun (trainer=slurm)"
+        )
+    if launched == 1:
+        return devices > 1
+    if launched != nodes * devices:
+        raise InputError(
+            f"trainer.num_nodes={nodes} x trainer.devices={devices} asks for {nodes * devices} processes, and "
+            f"{launched} were launched: take trainer=nodes, which counts them, or launch as many"
+        )
+    if not shares_folder:
+        raise InputError(
+            "ranks that were launched together need one run folder, which a clock cannot give them: "
+            "add hydra.run.dir=outputs/<name>"
+        )
+    return False
+
+
+def run_ranks(num: int, arguments: Sequence[str], max_restarts: int) -> int:
+    """Run train.py with these arguments as `num` ranks of this machine, and return their exit status.
+
+    A rank that dies takes the others with it; with `max_restarts`, all start again from the last checkpoint.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # who failed and how, we say in one line
+    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores // num)))
+    # Ranks that start again must not find the addresses that the dead ones left in the launcher's store.
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=max_restarts,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-u", sys.argv[0], *arguments)
+    except ChildFailedError as error:
+        first, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
+        if failure.exitcode < 0:
+            name = signal.Signals(-failure.exitcode).name
+            print(f"error: rank {first} was killed by {name}, the others were stopped", file=sys.stderr)
+            return 128 - failure.exitcode
+        return int(failure.exitcode)
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+@contextlib.contextmanager
+def others_lost_told() -> Iterator[None]:
+    """Turn what the connections between ranks raise when one of them is gone into an `InputError` of one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if num_launched() == 1 or not any(sign in str(error) for sign in _LOST):
+            raise
+        raise InputError(f"rank {rank()} has lost another rank and stops") from error
+
+
+_LOST = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "Timed out", "timed out", "timeout")
+
+
+def check_agreement(config: Mapping[str, Any]) -> None:
+    """Raise `InputError` on every rank, naming a rank and a setting, unless all ranks have the same settings."""
+    import torch.distributed as dist
+
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, flat(config))
+    for other, settings in enumerate(gathered):
+        for key in sorted(gathered[0].keys() | settings.keys()):
+            ours, theirs = gathered[0].get(key), settings.get(key)
+            if ours != theirs:
+                raise InputError(f"rank {other} has {key}={theirs}, rank 0 has {key}={ours}: give all the same line")
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as {"optimizer.algorithm.lr": "0.008"}."""
+    settings: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            settings |= flat(value, f"{prefix}{key}.")
+        else:
+            settings[f"{prefix}{key}"] = str(value)
+    return settings
