@@ -17,8 +17,6 @@ from stylization import launch
 from stylization.configuration import CONF
 from stylization.errors import InputError
 
-pytestmark = pytest.mark.xdist_group("launch")  # one after the other: they start two to four processes each
-
 SMALL = (
     *("generator.width=4", "generator.num_blocks=1", "style.size_px=64", "callbacks.contact_sheet.every_n_steps=1000"),
     *("data.size_px=32", "data.held_out_size_px=48", "trainer.val_check_interval=1000", "trainer.log_every_n_steps=1"),
@@ -50,10 +48,8 @@ def curve(folder: Path) -> list[float]:
         return [float(row["train/total"]) for row in csv.DictReader(file) if row["train/total"]]
 
 
-@pytest.fixture(scope="module")
-def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
+def curves(root: Path) -> dict[str, list[float]]:
     """The training curves of runs that share everything but their ranks and how these treat batch norm."""
-    root = tmp_path_factory.mktemp("ranks")
     found = {}
     for name, overrides in {
         "instance, 1": ("norm=instance",),
@@ -75,16 +71,12 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("several", "one"), [("instance, 2", "instance, 1"), ("instance, 4", "instance, 1"), ("sync_batch, 2", "batch, 1")]
-)
-def test_ranks_train_as_one_process_does(curves: dict[str, list[float]], several: str, one: str) -> None:
-    assert len(curves[several]) == 30
-    assert curves[several] == pytest.approx(curves[one], rel=1e-3)
-
-
-def test_batch_norm_that_is_not_synchronised_trains_another_generator(curves: dict[str, list[float]]) -> None:
-    assert curves["batch, 2"] != pytest.approx(curves["batch, 1"], rel=1e-2)
+def test_ranks_train_as_one_process_does_but_for_batch_norm_that_is_not_synchronised(tmp_path: Path) -> None:
+    found = curves(tmp_path)
+    for several, one in (("instance, 2", "instance, 1"), ("instance, 4", "instance, 1"), ("sync_batch, 2", "batch, 1")):
+        assert len(found[several]) == 30
+        assert found[several] == pytest.approx(found[one], rel=1e-3), several
+    assert found["batch, 2"] != pytest.approx(found["batch, 1"], rel=1e-2)
 
 
 def children(pid: int) -> list[int]:
