@@ -33,7 +33,11 @@ def main(config: DictConfig) -> None:
     with clear_errors() if one_run else nullcontext():  # one arm that fails must not end a sweep: Hydra goes on
         with explained():
             shares_folder = any(override.startswith("hydra.run.dir=") for override in hydra_config.overrides.hydra)
-            several = launch.check(config.trainer, shares_folder)
+            try:
+                several = launch.check(config.trainer, shares_folder)
+            except InputError:
+                discard(Path(config.folder))
+                raise
         if launch.rank() == 0:
             print(f"{config.folder}: loading PyTorch ...", file=sys.stderr, flush=True)
         if several:
