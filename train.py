@@ -34,14 +34,13 @@ def main(config: DictConfig) -> None:
         with explained():
             shares_folder = any(override.startswith("hydra.run.dir=") for override in hydra_config.overrides.hydra)
             try:
-                several = launch.check(config.trainer, shares_folder)
+                num_ranks = launch.num_to_start(config.trainer, shares_folder)
             except InputError:
                 discard(Path(config.folder))
                 raise
         if launch.rank() == 0:
             print(f"{config.folder}: loading PyTorch ...", file=sys.stderr, flush=True)
-        if several:
-            _, num_ranks = launch.num_wanted(config.trainer)
+        if num_ranks:
             arguments = [*hydra_config.overrides.task, f"hydra.run.dir={config.folder}"]
             status = launch.run_ranks(num_ranks, arguments, config.max_restarts)
             if status and not one_run:

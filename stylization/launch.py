@@ -14,20 +14,20 @@ from stylization.errors import InputError
 
 def rank() -> int:
     """Of this process, as torchrun or srun numbered it; 0 where nobody did."""
-    return _from_environment("RANK", "SLURM_PROCID", 0)
+    return _from_environment(0, "RANK", "SLURM_PROCID")
 
 
 def num_launched() -> int:
     """How many processes torchrun or srun started together; 1 where neither did."""
     if "RANK" in os.environ:
-        return _from_environment("WORLD_SIZE", "WORLD_SIZE", 1)
-    return _from_environment("SLURM_STEP_NUM_TASKS", "SLURM_STEP_NUM_TASKS", 1)
+        return _from_environment(1, "WORLD_SIZE")
+    return _from_environment(1, "SLURM_STEP_NUM_TASKS")
 
 
 def num_launched_here() -> int:
     """How many of them are on this machine."""
-    nodes = _from_environment("GROUP_WORLD_SIZE", "SLURM_STEP_NUM_NODES", 1)
-    return _from_environment("LOCAL_WORLD_SIZE", "LOCAL_WORLD_SIZE", max(1, num_launched() // nodes))
+    nodes = _from_environment(1, "GROUP_WORLD_SIZE", "SLURM_STEP_NUM_NODES")
+    return _from_environment(max(1, num_launched() // nodes), "LOCAL_WORLD_SIZE")
 
 
 def num_nodes_launched() -> int:
@@ -37,11 +37,11 @@ def num_nodes_launched() -> int:
 
 def restarted() -> bool:
     """Whether torchrun or SLURM started this run before, and it did not finish."""
-    return _from_environment("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT", 0) > 0
+    return _from_environment(0, "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT") > 0
 
 
-def _from_environment(name: str, other: str, default: int) -> int:
-    value = os.environ.get(name, os.environ.get(other, ""))
+def _from_environment(default: int, *names: str) -> int:
+    value = next((os.environ[name] for name in names if name in os.environ), "")
     return int(value) if value.isdigit() else default
 
 
@@ -60,9 +60,12 @@ def num_wanted(trainer: Mapping[str, Any]) -> tuple[int, int]:
     return int(nodes), int(devices)
 
 
-def check(trainer: Mapping[str, Any], shares_folder: bool) -> bool:
-    """Whether this process must start the ranks itself. Raises `InputError` where what was launched is not what the
-    settings ask for, or where ranks could not agree on a run folder."""
+def num_to_start(trainer: Mapping[str, Any], shares_folder: bool) -> int:
+    """How many ranks this process must start; 0 if it is the only one, or one of those that were started.
+
+    Raises `InputError` where what was launched is not what the settings ask for, or where ranks could not agree on
+    a run folder.
+    """
     nodes, devices = num_wanted(trainer)
     launched = num_launched()
     if launched == 1 and nodes > 1:
@@ -71,7 +74,7 @@ def check(trainer: Mapping[str, Any], shares_folder: bool) -> bool:
             f"torchrun --nnodes={nodes} --nproc-per-node={devices} ..., or with srun (trainer=slurm)"
         )
     if launched == 1:
-        return devices > 1
+        return devices if devices > 1 else 0
     if launched != nodes * devices:
         raise InputError(
             f"trainer.num_nodes={nodes} x trainer.devices={devices} asks for {nodes * devices} processes, and "
@@ -82,7 +85,7 @@ def check(trainer: Mapping[str, Any], shares_folder: bool) -> bool:
             "ranks that were launched together need one run folder, which a clock cannot give them: "
             "add hydra.run.dir=outputs/<name>"
         )
-    return False
+    return 0
 
 
 def run_ranks(num: int, arguments: Sequence[str], max_restarts: int) -> int:

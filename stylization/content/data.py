@@ -1,6 +1,5 @@
 """The content stream as Lightning loads it."""
 
-from collections import Counter
 from typing import Any, Literal
 
 import lightning.pytorch as pl
@@ -20,6 +19,7 @@ from stylization.content.stream import (
     Stream,
     center_square,
     collated,
+    counted,
     held_out,
     opened,
 )
@@ -120,9 +120,7 @@ class Content(pl.LightningDataModule):
     def _stop_if_damaged(self) -> None:
         num_tried = self.num_samples + len(self.skips)
         if num_tried >= self.ENOUGH_TRIED and len(self.skips) > self.max_damaged_share * num_tried:
-            reasons = ", ".join(
-                f"{num} {reason}" for reason, num in Counter(x.reason for x in self.skips).most_common()
-            )
+            reasons = counted(skip.reason for skip in self.skips)
             raise InputError(
                 f"{len(self.skips)} of {num_tried} images could not be used ({reasons}), more than "
                 f"data.max_damaged_share={self.max_damaged_share:g}; skipped.csv names them"

@@ -179,7 +179,7 @@ class RemoteFile:
 
     def _range(self, offset: int, length: int) -> bytes:
         def fetch() -> bytes:
-            files = _file_system(self.name, os.getpid())
+            files = _file_system(self.name)
             content = bytes(files.cat_file(_path(self.name), start=offset, end=offset + length))
             if len(content) != length:
                 raise OSError(f"{len(content)} bytes came instead of {length}")
@@ -200,7 +200,7 @@ class RemoteFile:
     def _download(self, path: Path) -> None:
         bar = tqdm(total=self.size, unit="B", unit_scale=True, desc=f"no ranges there: all of {Path(self.name).name}")
         with bar, written_whole(path) as file:
-            stream = _file_system(self.name, os.getpid()).open(_path(self.name), "rb", block_size=0)
+            stream = _file_system(self.name).open(_path(self.name), "rb", block_size=0)
             with stream:
                 while content := stream.read(1 << 20):
                     file.write(content)
@@ -248,14 +248,18 @@ def _of_protocol(protocol: str, process: int) -> Any:  # fsspec's connections do
         raise InputError(str(error)) from None
 
 
-def _file_system(url: str, process: int) -> Any:
-    return _of_protocol(url.split("://", 1)[0], process)
+def _file_system(url: str) -> Any:
+    return _of_protocol(url.split("://", 1)[0], os.getpid())
+
+
+def _is_http(url: str) -> bool:
+    return url.startswith(("http://", "https://"))
 
 
 def _facts(url: str) -> dict[str, Any]:
     """What is known of a remote file: its size, its version, and whether its server sends parts of it."""
-    files = _file_system(url, os.getpid())
-    if not url.startswith(("http://", "https://")):
+    files = _file_system(url)
+    if not _is_http(url):
         return dict(files.info(_path(url)))
 
     async def asked() -> dict[str, Any]:
@@ -279,7 +283,7 @@ def _facts(url: str) -> dict[str, Any]:
 
 
 def _path(url: str) -> str:
-    return url if url.startswith(("http://", "https://")) else url.split("://", 1)[1]
+    return url if _is_http(url) else url.split("://", 1)[1]
 
 
 def is_remote(location: str) -> bool:
@@ -295,7 +299,7 @@ def open_file(location: str, cache: Cache, patience_s: float = 60.0, block_bytes
 
 def find_files(url: str, patience_s: float) -> list[str]:
     """All files below a folder behind a URL, sorted: what its protocol, or its server's listing pages, show."""
-    files = _file_system(url, os.getpid())
+    files = _file_system(url)
     found = patiently(lambda: files.find(_path(url)), url, patience_s)
     return sorted(str(files.unstrip_protocol(path)) if "://" not in path else path for path in found)
 
@@ -305,7 +309,7 @@ def fetch(url: str, cache: Cache, patience_s: float) -> bytes:
     their version every time."""
 
     def fetched() -> bytes:
-        return bytes(_file_system(url, os.getpid()).cat_file(_path(url)))
+        return bytes(_file_system(url).cat_file(_path(url)))
 
     return cache.get(f"{url} whole", lambda: patiently(fetched, url, patience_s))
 

@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -14,8 +13,9 @@ from tqdm import tqdm
 
 from stylization import images
 from stylization.content.archives import SHARD_INDEX, Shards, Zip, index_shards
+from stylization.content.files import is_remote
 from stylization.content.sources import Source, folder
-from stylization.content.stream import Skip, as_csv, opened
+from stylization.content.stream import Skip, as_csv, counted, opened
 from stylization.errors import Damaged, InputError, written_whole
 
 
@@ -24,11 +24,11 @@ def open_source(location: str, cache_gb: float = 20.0, patience_s: float = 60.0)
     suffix = PurePosixPath(location).suffix.lower()
     if suffix == ".zip":
         return Zip(location, cache_gb, patience_s)
-    packed = "://" not in location and any(Path(location).expanduser().glob("*.tar"))
+    remote = is_remote(location)
+    packed = not remote and any(Path(location).expanduser().glob("*.tar"))
     if suffix == ".tar" or "*" in location or "{" in location or packed:
         return Shards(location, cache_gb, patience_s)
-    path = Path(location).expanduser()
-    if "://" not in location and not path.exists():
+    if not remote and not Path(location).expanduser().exists():
         raise InputError(f"no content at {location}: neither a folder, nor a .zip, nor .tar shards")
     return folder(location, cache_gb, patience_s)
 
@@ -85,9 +85,8 @@ def told(seen: Sequence[Seen]) -> str:
         total = sum(x.num_bytes for x in sound)
         lines.append(f"short side in px: {sizes}")
         lines.append(f"bytes: {total / 1e6:.1f} MB in all, {total / len(sound) / 1e3:.1f} kB an image")
-    reasons = Counter(x.reason for x in damaged).most_common()
     if damaged:
-        lines.append("not usable: " + ", ".join(f"{num} {reason}" for reason, num in reasons))
+        lines.append(f"not usable: {counted(x.reason for x in damaged)}")
         lines += [f"  {x.name}: {x.reason}: {x.detail}" for x in damaged]
     return "\n".join(lines)
 

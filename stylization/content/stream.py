@@ -5,7 +5,7 @@ import io
 import mmap
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,11 @@ def as_csv(skips: Sequence[Skip]) -> bytes:
         seen.add(skip.image)
         writer.writerow((skip.image, skip.reason, times[skip.image], skip.n, skip.detail))
     return text.getvalue().encode()
+
+
+def counted(reasons: Iterable[str]) -> str:
+    """How often each reason was given, the most frequent first: "3 truncated, 1 empty"."""
+    return ", ".join(f"{num} {reason}" for reason, num in Counter(reasons).most_common())
 
 
 class Sample(NamedTuple):
