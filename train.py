@@ -59,7 +59,7 @@ def main(config: DictConfig) -> None:
 
 def discard(folder: Path) -> None:
     """Remove the folder of a run that never began, if nothing but what was written at its start is in it."""
-    if folder.exists() and {path.name for path in folder.iterdir()} <= {".hydra", "hparams.yaml"}:
+    if folder.exists() and {path.name for path in folder.iterdir()} <= {".hydra", "settings.json"}:
         shutil.rmtree(folder)
 
 
@@ -73,6 +73,7 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
 
     quiet()
     keep_memory()
+    launch.count_as_torchrun()
     last = Path(config.folder) / "checkpoints" / "last.ckpt"
     if launch.restarted() and config.resume is None and last.exists():
         config.resume = str(last)

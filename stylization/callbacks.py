@@ -1,5 +1,8 @@
 """What a person sees of a run while it goes, and what it leaves behind."""
 
+import csv
+import hashlib
+import io
 import json
 import math
 import signal
@@ -13,7 +16,8 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from tqdm import tqdm
 
@@ -21,7 +25,7 @@ from stylization import images, model_file
 from stylization.content import Content
 from stylization.content.stream import as_csv
 from stylization.errors import InputError, written_whole
-from stylization.launch import check_agreement, rank
+from stylization.launch import check_agreement, gathered, rank, requeue
 from stylization.provenance import git_revision, versions
 from stylization.training import Training, parameter_count
 
@@ -69,6 +73,55 @@ class Progress(ProgressBar):
             self.bar = None
 
 
+class Metrics(Logger):
+    """`metrics.csv`, a row for everything that is logged, on the disk at once; and `settings.json`, all settings.
+
+    A run that goes on in its own folder, from a checkpoint, keeps the rows that were written before it: what it
+    writes again takes the place of what was written after it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self.folder = Path(folder)
+        self.path = self.folder / "metrics.csv"
+        self.columns: list[str] = []
+        self.rows: list[dict[str, Any]] = []  # until the first row is logged, those of the run this one goes on from
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                self.rows = [row for row in csv.DictReader(file) if None not in row.values()]  # the last may be cut
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        with written_whole(self.folder / "settings.json") as file:
+            file.write(json.dumps(params, indent=2).encode() + b"\n")
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        row = {"step": step, **metrics}
+        if not self.columns:
+            self.rows = [earlier for earlier in self.rows if int(earlier["step"]) < (step or 0)]
+        self.rows.append(row)
+        if set(row) <= set(self.columns):
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns).writerow(row)
+            return
+        self.columns = sorted({column for row in self.rows for column in row})
+        with written_whole(self.path) as whole:
+            text = io.TextIOWrapper(whole, newline="", write_through=True)
+            writer = csv.DictWriter(text, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+            text.detach()
+
+
 class ContactSheet(pl.Callback):
     """`samples/step_000200.png`: each held-out photograph beside its stylization, every so many steps."""
 
@@ -86,8 +139,44 @@ class ContactSheet(pl.Callback):
             images.save(images.sheet([content, in_eval_mode(pl_module, content)]), path)
 
 
+class Signals(pl.Callback):
+    """SIGTERM and SIGUSR1 end a run after the step they come in, the same one on all ranks, with a checkpoint of it.
+
+    The exit status is 128 + the signal's number. SIGUSR1, which `sbatch --signal=SIGUSR1@120` sends two minutes before
+    a job's time is over, also has SLURM queue it again. Takes the place of Lightning's handlers, which save and
+    communicate inside the signal, wherever each rank happens to be, and save into the current folder.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.checkpoint = Path(folder) / "checkpoints" / "last.ckpt"
+        self.received = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.received = number
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        received = self.received
+        if trainer.world_size > 1:  # any rank's
+            latest = torch.tensor(received, device=pl_module.device)
+            received = int(trainer.strategy.reduce(latest, reduce_op="max"))
+        if received:
+            trainer.save_checkpoint(self.checkpoint)
+            if received == signal.SIGUSR1 and trainer.is_global_zero:
+                requeue()
+            raise SystemExit(128 + received)
+
+
 class Skipped(pl.Callback):
-    """`skipped.csv`: the damaged images that the stream met, each with its reason. The first is told at once."""
+    """`skipped.csv`: the damaged images that the stream met, each with its reason. The first is told at once.
+
+    While a run goes they are those that rank 0 met, at its end those of all ranks.
+    """
 
     def __init__(self, folder: str) -> None:
         self.path = Path(folder) / "skipped.csv"
@@ -99,6 +188,11 @@ class Skipped(pl.Callback):
         self._write(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._write(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data = _content(trainer)
+        data.skips = sorted(skip for skips in gathered(data.skips) for skip in skips)
         self._write(trainer)
 
     def _write(self, trainer: pl.Trainer) -> None:
@@ -153,10 +247,7 @@ class Summary(pl.Callback):
         check_agreement(self.config)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        if isinstance(exception, SIGTERMException):  # the machine is wanted back: lose no step
-            exception.code = 128 + signal.SIGTERM
-            trainer.save_checkpoint(self.last)
-        stopped = isinstance(exception, (KeyboardInterrupt, SIGTERMException, InputError))
+        stopped = isinstance(exception, (KeyboardInterrupt, SystemExit, InputError))
         if stopped and self.last.exists() and trainer.is_global_zero:
             print(f"stopped after step {trainer.global_step}; go on with resume={self.last}", file=sys.stderr)
 
@@ -165,6 +256,7 @@ class Summary(pl.Callback):
 
     @torch.no_grad()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._check_weights(pl_module)
         if trainer.global_step < trainer.max_steps or not trainer.is_global_zero:
             return  # interrupted: only a finished run looks finished
         assert isinstance(pl_module, Training)
@@ -206,6 +298,14 @@ class Summary(pl.Callback):
         model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
         with written_whole(self.folder / "summary.json") as file:
             file.write(json.dumps(self.facts, indent=2).encode() + b"\n")
+
+    def _check_weights(self, module: pl.LightningModule) -> None:
+        """Raise if the ranks have not all arrived at the same weights: then they did not train together."""
+        digest = hashlib.sha256()
+        for parameter in module.parameters():
+            digest.update(parameter.detach().float().cpu().numpy().tobytes())
+        if len(digests := set(gathered(digest.hexdigest()))) > 1:
+            raise RuntimeError(f"the ranks have arrived at {len(digests)} different sets of weights")
 
     def _norm_batch_size(self, batch_size: int, num_ranks: int) -> int | None:
         """Over how many images a norm takes its statistics in training; None if there is none."""

@@ -26,10 +26,30 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 def register_resolvers() -> None:
     """`${stem:<path or address>}` is a picture's name without folders and suffix: what its style is called.
-    `${launched:devices}` and `${launched:nodes}` are the processes that torchrun or srun started, here and in all."""
+    `${launched:devices}` and `${launched:nodes}` are the processes that torchrun or srun started, here and in all.
+    `${scaled_lr:}` is `optimizer.lr`, scaled as `optimizer.lr_scaling` says. `${wandb_run:<folder>}` is the id of the
+    W&B run that a run folder belongs to already, or null."""
     OmegaConf.register_new_resolver("stem", lambda picture: Path(urlsplit(str(picture)).path).stem, replace=True)
     counts = {"devices": launch.num_launched_here, "nodes": launch.num_nodes_launched}
     OmegaConf.register_new_resolver("launched", lambda what: counts[what](), replace=True)
+    OmegaConf.register_new_resolver("scaled_lr", lambda *, _root_: _scaled_lr(_root_), replace=True)
+    OmegaConf.register_new_resolver("wandb_run", _wandb_run, replace=True)
+
+
+def _scaled_lr(config: DictConfig) -> float:
+    """The rate at the batch of a step: `optimizer.lr`, or that times the batch over `optimizer.lr_batch_size`."""
+    optimizer = config.optimizer
+    if optimizer.lr_scaling not in ("none", "linear"):
+        raise InputError(f"optimizer.lr_scaling={optimizer.lr_scaling}: choose none or linear")
+    if optimizer.lr_scaling == "none":
+        return float(optimizer.lr)
+    batch_size = config.data.batch_size * config.trainer.get("accumulate_grad_batches", 1)
+    return float(optimizer.lr * batch_size / optimizer.lr_batch_size)
+
+
+def _wandb_run(folder: str) -> str | None:
+    earlier = sorted(Path(folder).glob("wandb/*run-*-*"))
+    return earlier[-1].name.rsplit("-", 1)[1] if earlier else None
 
 
 @contextlib.contextmanager
@@ -52,6 +72,8 @@ def explained() -> Iterator[None]:
     except MissingMandatoryValue as error:
         raise InputError(f"'{error.full_key}' must be given: add {error.full_key}=<value>") from error
     except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, InputError):  # of one of our resolvers
+            raise error.__cause__ from None
         raise InputError(_one_line(error)) from error
 
 

@@ -4,12 +4,17 @@ import contextlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from stylization.errors import InputError
+
+TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 
 
 def rank() -> int:
@@ -110,9 +115,10 @@ def run_ranks(num: int, arguments: Sequence[str], max_restarts: int) -> int:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=max_restarts,
+        signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",  # handed on to the ranks
     )
     try:
-        elastic_launch(config, sys.executable)("-u", sys.argv[0], *arguments)
+        elastic_launch(config, sys.executable)("-u", str(TRAIN), *arguments)
     except ChildFailedError as error:
         first, failure = min(error.failures.items(), key=lambda item: item[1].timestamp)
         if failure.exitcode < 0:
@@ -125,12 +131,42 @@ def run_ranks(num: int, arguments: Sequence[str], max_restarts: int) -> int:
     return 0
 
 
+def ddp(timeout_s: float) -> Any:
+    """Lightning's strategy for several ranks, in which no rank waits longer than this for another.
+
+    A rank that dies breaks its connections and is noticed at once; one whose machine has lost its power, or that
+    hangs, only by this time.
+    """
+    from lightning.pytorch.strategies import DDPStrategy
+
+    return DDPStrategy(timeout=timedelta(seconds=timeout_s))
+
+
+def count_as_torchrun() -> None:
+    """Have Lightning count the ranks that torchrun or `run_ranks` started, inside a SLURM job too, where it would
+    count SLURM's tasks. Its documented way out is a job of this name."""
+    if "RANK" in os.environ and "SLURM_JOB_ID" in os.environ:
+        os.environ["SLURM_JOB_NAME"] = "interactive"
+
+
+def requeue() -> None:
+    """Have SLURM queue this job again. Does nothing outside SLURM."""
+    job = "_".join(os.environ[name] for name in ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID") if name in os.environ)
+    job = job or os.environ.get("SLURM_JOB_ID", "")
+    if job and subprocess.run(["scontrol", "requeue", job], check=False).returncode:
+        print(f"scontrol did not queue job {job} again", file=sys.stderr)
+
+
 @contextlib.contextmanager
 def others_lost_told() -> Iterator[None]:
-    """Turn what the connections between ranks raise when one of them is gone into an `InputError` of one line."""
+    """Turn what the connections between ranks raise into an `InputError` of one line: that another rank is gone, or
+    that the port where they meet is not free."""
     try:
         yield
     except RuntimeError as error:
+        if "EADDRINUSE" in str(error):
+            where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+            raise InputError(f"{where}, where the ranks meet, is taken: choose another MASTER_PORT") from error
         if num_launched() == 1 or not any(sign in str(error) for sign in _LOST):
             raise
         raise InputError(f"rank {rank()} has lost another rank and stops") from error
@@ -139,17 +175,23 @@ def others_lost_told() -> Iterator[None]:
 _LOST = ("closed by peer", "reset by peer", "Broken pipe", "remote process exited", "Timed out", "timed out", "timeout")
 
 
-def check_agreement(config: Mapping[str, Any]) -> None:
-    """Raise `InputError` on every rank, naming a rank and a setting, unless all ranks have the same settings."""
+def gathered(value: Any) -> list[Any]:
+    """What each rank gave, in the order of ranks; every rank must ask."""
     import torch.distributed as dist
 
     if not dist.is_initialized() or dist.get_world_size() == 1:
-        return
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, flat(config))
-    for other, settings in enumerate(gathered):
-        for key in sorted(gathered[0].keys() | settings.keys()):
-            ours, theirs = gathered[0].get(key), settings.get(key)
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def check_agreement(config: Mapping[str, Any]) -> None:
+    """Raise `InputError` on every rank, naming a rank and a setting, unless all ranks have the same settings."""
+    first, *others = gathered(flat(config))
+    for other, settings in enumerate(others, start=1):
+        for key in sorted(first.keys() | settings.keys(), key=lambda key: (key.count("."), key)):
+            ours, theirs = first.get(key), settings.get(key)
             if ours != theirs:
                 raise InputError(f"rank {other} has {key}={theirs}, rank 0 has {key}={ours}: give all the same line")
 

@@ -30,6 +30,7 @@ def test_the_two_lines_are_there_and_ci_runs_the_second() -> None:
 def test_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command.removeprefix("pip install uv && "))
     words = words[2:] if words[:2] == ["uv", "run"] else words
+    words = words[2:] if words[0] == "--extra" else words
     words = words[1:] if words[0] == "python" else words
     if words[0] == "train.py":
         _composes([word for word in words[1:] if not word.startswith("-")])
@@ -51,7 +52,7 @@ def _composes(overrides: list[str]) -> None:
     swept = [
         re.split(r",(?![^\[]*\])", override)[0]
         for override in overrides
-        if override != "job" and "hydra." not in override
+        if override != "job" and not override.startswith("hydra")
     ]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         compose("config", swept)
