@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from stylization.errors import InputError, clear_errors
@@ -17,6 +18,13 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
     command.add_argument("--output", type=Path, required=True, help="the picture to write; its suffix is its format")
     command.set_defaults(run=_apply)
+
+    command = commands.add_parser("sweep", help="run a W&B sweep file here, without an account; may be interrupted")
+    command.add_argument("file", metavar="FILE", type=Path, help="sweeps/norms.yaml, say")
+    command.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    command.add_argument("--jobs", type=int, default=1, help="runs at once, which share the cores (1)")
+    command.add_argument("--output", type=Path, help="the folder of the runs (outputs/sweeps/<name of FILE>)")
+    command.set_defaults(run=_sweep)
 
     command = commands.add_parser("report", help="compare finished runs: a table over seeds, and a picture")
     command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
@@ -70,6 +78,25 @@ def _apply(options: argparse.Namespace) -> None:
     images.check_suffix(options.output)
     images.save(load(options.model)(images.read(options.photo)), options.output)
     print(options.output)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    import shlex
+
+    from stylization import sweep
+
+    if options.jobs < 1:
+        raise InputError("--jobs must be 1 at least")
+    asked = sweep.read(options.file)
+    local = sweep.Local(asked, options.output or Path("outputs/sweeps") / asked.name, options.jobs)
+    if options.dry_run:
+        for name, overrides in asked.runs().items():
+            print(shlex.join(local.command(name, overrides)), " # finished" if local.finished(name) else "")
+        return
+    if failed := local.run():
+        print(f"error: {len(failed)} of {len(asked.runs())} runs failed", file=sys.stderr)
+        raise SystemExit(1)
+    print(f"stylization report {local.folder}")
 
 
 def _report(options: argparse.Namespace) -> None:
