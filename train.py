@@ -18,7 +18,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from stylization import launch
-from stylization.configuration import check_types, explained, plain, register_resolvers
+from stylization.configuration import (
+    built_content,
+    built_objective,
+    check_types,
+    explained,
+    plain,
+    register_resolvers,
+)
 from stylization.errors import InputError, clear_errors
 
 if TYPE_CHECKING:
@@ -67,7 +74,7 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     """Build what the configuration names, fit it, and return the summary of the finished run."""
     import lightning.pytorch as pl
 
-    from stylization import model_file, styles
+    from stylization import model_file
     from stylization.memory import keep_memory
     from stylization.training import Training, quiet
 
@@ -81,10 +88,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         check_types(config)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         generator = instantiate(config.generator)
-        data = instantiate(config.data, _convert_="all")
-        style = styles.read(config.style.image, config.style.size_px)
-        loss_network = instantiate(config.loss_network)
-        objective = instantiate(config.objective, loss_network=loss_network, style=style, _convert_="all")
+        data = built_content(config)
+        objective = built_objective(config)
         optimizer = instantiate(config.optimizer)
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]

@@ -19,6 +19,33 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--output", type=Path, required=True, help="the picture to write; its suffix is its format")
     command.set_defaults(run=_apply)
 
+    command = commands.add_parser("optimize", help="repaint by the slow, iterative method: no trained model needed")
+    command.add_argument(
+        "words", metavar="PHOTO|FOLDER|KEY=VALUE", nargs="+", help="pictures, and settings of train.py"
+    )
+    command.add_argument("--style", default="mosaic", help="a bundled style's name, a path or an address (mosaic)")
+    command.add_argument("--output", type=Path, required=True, help="a picture, or for several a folder")
+    command.add_argument("--num-steps", type=int, default=200, help="for each picture (200)")
+    command.add_argument("--size-px", type=int, default=512, help="the short side is reduced to this (512)")
+    command.add_argument("--method", choices=["lbfgs", "adam"], default="lbfgs", help="(lbfgs)")
+    command.add_argument("--start", choices=["photograph", "noise"], default="photograph", help="(photograph)")
+    command.add_argument("--scales", type=int, default=1, help="begin at 1/2, 1/4, ... of the size (1: do not)")
+    command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
+    command.set_defaults(run=_optimize)
+
+    command = commands.add_parser("evaluate", help="judge finished runs: terms, meters, statistics, gap to iterative")
+    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
+    command.add_argument("--statistics", help="running,batch,instance,frozen, or some of them (default: the run's own)")
+    command.add_argument(
+        "--iterative", type=int, default=0, metavar="STEPS", help="of the slow method, to compare with"
+    )
+    command.add_argument("--cache", type=Path, default=Path("outputs/iterative"), help="where its pictures are kept")
+    command.add_argument("--judge", choices=["compact", "vgg16", "vgg19"], help="(default: the run's loss network)")
+    command.add_argument("--judge-weights", help="a file, for vgg16 and vgg19")
+    command.add_argument("--style-layers", nargs="+", help="that the judge looks at (default: the run's)")
+    command.add_argument("--content-layers", nargs="+", help="(default: the run's)")
+    command.set_defaults(run=_evaluate)
+
     command = commands.add_parser("sweep", help="run a W&B sweep file here, without an account; may be interrupted")
     command.add_argument("file", metavar="FILE", type=Path, help="sweeps/norms.yaml, say")
     command.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
@@ -78,6 +105,76 @@ def _apply(options: argparse.Namespace) -> None:
     images.check_suffix(options.output)
     images.save(load(options.model)(images.read(options.photo)), options.output)
     print(options.output)
+
+
+def _optimize(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from stylization import images
+    from stylization.configuration import built_objective, composed
+    from stylization.iterative import optimize
+    from stylization.memory import keep_memory
+
+    for name, least in (("num_steps", 1), ("size_px", 32), ("scales", 1)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be {least} at least")
+    overrides = [word for word in options.words if _is_override(word)]
+    jobs = images.paired_paths([word for word in options.words if word not in overrides], options.output)
+    settings = composed([f"style.image='{options.style}'", *overrides])
+    keep_memory()
+    objectives = [built_objective(settings, 2**k) for k in reversed(range(options.scales))]
+    for photo, output in jobs:
+        if output.exists() and not options.overwrite:
+            print(f"{output} is there already (--overwrite makes it anew)")
+            continue
+        content = images.to_tensor(images.shrink(images.read(photo), options.size_px))[None]
+        with tqdm(total=options.num_steps, unit="step", desc=Path(photo).name) as bar:
+
+            def watch(step: int, terms: dict[str, float], bar: tqdm = bar) -> None:
+                bar.set_postfix_str(", ".join(f"{k} {v:.3g}" for k, v in terms.items()), refresh=False)
+                bar.update()
+
+            stylized = optimize(
+                content, objectives, options.num_steps, method=options.method, start=options.start, watch=watch
+            )
+        images.save(images.to_picture(stylized[0]), output)
+        print(output)
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and "://" not in word and not Path(word).exists()
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from stylization import evaluation, images, report
+    from stylization.configuration import built_content, built_objective, composed, plain
+    from stylization.memory import keep_memory
+
+    keep_memory()
+    choices = options.statistics.split(",") if options.statistics else [None]
+    rows, reference = [], None
+    for run in [run.folder for run in report.finished(options.runs)]:
+        settings = evaluation.settings_of(run)
+        if options.judge:
+            words = [f"loss_network={options.judge}"]
+            words += [f"loss_network.weights='{options.judge_weights}'"] if options.judge_weights else []
+            settings["loss_network"] = plain(composed(words))["loss_network"]
+        for layers in ("style_layers", "content_layers"):
+            settings["objective"][layers] = getattr(options, layers) or settings["objective"][layers]
+        judge = settings["loss_network"]["_target_"].rsplit(".", 1)[1]
+        objective = built_objective(settings)
+        content = images.to_float(built_content(settings).held_out)
+        if options.iterative:
+            reference = evaluation.iterative(settings, objective, content, options.iterative, options.cache)
+        cells = {}
+        for statistics in choices:
+            try:
+                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content)
+            except InputError as error:
+                print(f"{run}, {statistics}: left out, {error}", file=sys.stderr)
+        evaluation.record(run, judge, cells, reference)
+        rows += [(str(run), statistics, cell) for statistics, cell in cells.items()]
+    print(evaluation.table(rows, reference))
 
 
 def _sweep(options: argparse.Namespace) -> None:

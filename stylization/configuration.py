@@ -2,11 +2,12 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 from urllib.parse import urlsplit
 
+from hydra import compose, initialize_config_dir
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -14,12 +15,16 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.utils import get_object
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from stylization import launch
 from stylization.errors import InputError
+
+if TYPE_CHECKING:
+    from stylization.content import Content
+    from stylization.objective import Objective
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -115,6 +120,34 @@ def _wrong_key(error: ConfigCompositionException) -> str:
 def _did_you_mean(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """The configuration that these overrides of train.py give, for those who train nothing. Raises `InputError`."""
+    register_resolvers()
+    with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [*overrides, "folder=''"])
+
+
+def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objective":
+    """The objective of a configuration, or of a run's saved settings; its style picture reduced so many times."""
+    from stylization import styles
+
+    with explained():
+        objective: Objective = instantiate(
+            settings["objective"],
+            loss_network=instantiate(settings["loss_network"]),
+            style=styles.read(settings["style"]["image"], settings["style"]["size_px"] // reduction),
+            _convert_="all",
+        )
+        return objective
+
+
+def built_content(settings: Mapping[str, Any]) -> "Content":
+    """The content stream of a configuration, or of a run's saved settings."""
+    with explained():
+        content: Content = instantiate(settings["data"], _convert_="all")
+        return content
 
 
 def check_types(config: DictConfig) -> None:

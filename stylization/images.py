@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import simplejpeg
@@ -227,6 +228,38 @@ def sheet(columns: Sequence[Tensor], gap_px: int = 6) -> Image.Image:
             top, left = row * (h + gap_px), column * (w + gap_px)
             canvas[:, top : top + h, left : left + w] = rows[row, column]
     return to_picture(canvas)
+
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})  # of what is read
+
+
+def paired_paths(inputs: Sequence[str], output: Path) -> list[tuple[str, Path]]:
+    """Each picture that is asked for, and the path of what will be made of it.
+
+    One picture's output is the `output` itself, if that has a picture's suffix; otherwise it is a folder, in which a
+    folder's pictures keep their places below it. Raises `InputError` if there is none, or if two would be written to
+    one path, or into the folder that is read.
+    """
+    pairs: list[tuple[str, Path]] = []
+    for name in inputs:
+        root = Path(name).expanduser()
+        if root.is_dir():
+            if output.resolve().is_relative_to(root.resolve()):
+                raise InputError(f"--output {output} is inside the folder {root} that is read: choose another")
+            found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+            pairs += [(str(path), output / path.relative_to(root).with_suffix(".png")) for path in found]
+        elif len(inputs) == 1 and output.suffix:
+            check_suffix(output)
+            return [(name, output)]
+        else:
+            pairs.append((name, output / f"{Path(urlsplit(name).path).stem}.png"))
+    if not pairs:
+        raise InputError(f"no picture in {', '.join(inputs) or 'what was given'}: name pictures or folders of them")
+    if len({path for _, path in pairs}) < len(pairs):
+        raise InputError("two pictures have the same name: give the folder above them, which keeps them apart")
+    if output.is_file():
+        raise InputError(f"--output {output} is a file: for several pictures give a folder")
+    return pairs
 
 
 def check_suffix(path: Path) -> str:

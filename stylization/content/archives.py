@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stylization.content.files import Cache, File, LocalFile, Reader, cache_folder, find_files, is_remote, open_file
-from stylization.content.sources import SUFFIXES
 from stylization.errors import Damaged, InputError, written_whole
+from stylization.images import SUFFIXES
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL_HEADER = 30  # bytes, before a zip member's name and extra field

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from stylization.content.files import Cache, fetch, find_files, is_remote
 from stylization.errors import Damaged, InputError
+from stylization.images import SUFFIXES
 
 _FIRST = 2  # a key that keeps this use of a seed apart from the stream's
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})
 
 # Colour photographs inside the wheels of scikit-image and scikit-learn: nothing to download.
 TRAIN_SAMPLES = (

@@ -1,0 +1,152 @@
+"""A finished run judged anew: its terms and meters on its held-out photographs, under each choice of statistics, and
+the iterative method on the same photographs for comparison."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from stylization import images, model_file
+from stylization.content import train_samples
+from stylization.content.stream import held_out
+from stylization.errors import InputError, written_whole
+from stylization.iterative import optimize
+from stylization.metrics import OF_GENERATORS, OF_PICTURES, meters
+from stylization.normalization import freeze_statistics, norms, set_statistics
+from stylization.objective import Objective
+
+FILE_NAME = "evaluation.json"
+
+
+class Iterative(NamedTuple):
+    """What the iterative method made of the held-out photographs: (b, 3, h, w), mean terms, time of each."""
+
+    stylized: Tensor
+    terms: dict[str, float]
+    num_steps: int
+    seconds_per_image: float
+
+
+def evaluate(run: Path, statistics: str | None, objective: Objective, content: Tensor) -> dict[str, float]:
+    """Terms and meters of a run's generator under these `statistics` (None: its own), and its seconds for an image.
+
+    `frozen` statistics are those of the bundled training photographs, pooled. Raises `InputError` for statistics that
+    the run cannot have.
+    """
+    generator, _ = model_file.read(run / model_file.FILE_NAME)
+    if statistics is not None:
+        give_statistics(generator, statistics, content.shape[-1])
+    with torch.inference_mode():
+        stylized = generator(content)
+        found = mean_terms(objective, stylized, content)
+        for collection, subject in ((meters(OF_PICTURES), stylized), (meters(OF_GENERATORS), generator)):
+            collection.update(subject, content)
+            found |= {name: value.item() for name, value in collection.compute().items()}
+        found["seconds_per_image"] = median(_seconds(generator, content[:1]) for _ in range(5))
+    return found
+
+
+def give_statistics(generator: nn.Module, statistics: str, size_px: int) -> None:
+    """Give a trained generator other statistics. Raises `InputError` where it has none of that kind."""
+    if not any(norms(generator)):
+        raise InputError("it has no norm, so no statistics to choose")
+    if statistics == "frozen":
+        freeze_statistics(generator, images.to_float(held_out(train_samples(), size_px)))
+    else:
+        set_statistics(generator, statistics)  # type: ignore[arg-type]  # checked there
+
+
+def mean_terms(objective: Objective, stylized: Tensor, content: Tensor) -> dict[str, float]:
+    """The terms and their total, photograph by photograph, in the mean."""
+    sums: dict[str, float] = {}
+    for x, photograph in zip(stylized.split(1), content.split(1), strict=True):
+        terms = objective(x, photograph)
+        for name, value in (terms | {"total": objective.total(terms)}).items():
+            sums[name] = sums.get(name, 0.0) + value.item() / len(content)
+    return sums
+
+
+def _seconds(stylize: Callable[[Tensor], Tensor], content: Tensor) -> float:
+    started = time.perf_counter()
+    stylize(content)
+    if content.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def iterative(
+    settings: Mapping[str, Any], objective: Objective, content: Tensor, num_steps: int, cache: Path
+) -> Iterative:
+    """The iterative method on the same photographs with the same objective, kept in `cache` for the next run of this
+    style and objective."""
+    told = {key: settings[key] for key in ("style", "loss_network", "objective")}
+    digest = hashlib.sha256(json.dumps({**told, "num_steps": num_steps}, sort_keys=True).encode())
+    digest.update(content.numpy().tobytes())
+    folder = cache / digest.hexdigest()[:12]
+    pictures, facts = folder / "stylized.safetensors", folder / "facts.json"
+    if not facts.exists():
+        seconds, made = 0.0, []
+        with tqdm(total=num_steps * len(content), unit="step", desc="iterative method") as bar:
+            for photograph in content.split(1):
+                started = time.perf_counter()
+                made.append(optimize(photograph, [objective], num_steps, watch=lambda step, terms: bar.update()))
+                seconds += time.perf_counter() - started
+        with torch.inference_mode():
+            terms = mean_terms(objective, torch.cat(made), content)
+        with written_whole(pictures) as file:
+            file.write(save({"stylized": torch.cat(made)}))
+        with written_whole(facts) as file:
+            known = {"terms": terms, "num_steps": num_steps, "seconds_per_image": seconds / len(content), **told}
+            file.write(json.dumps(known, indent=2).encode() + b"\n")
+    known = json.loads(facts.read_text())
+    return Iterative(load_file(pictures)["stylized"], known["terms"], known["num_steps"], known["seconds_per_image"])
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """The settings a run was trained with. Raises `InputError` if it is none, or not finished."""
+    for name in ("settings.json", model_file.FILE_NAME):
+        if not (run / name).exists():
+            raise InputError(f"{run} has no {name}: not a run, or one that has not finished")
+    try:
+        settings: dict[str, Any] = json.loads((run / "settings.json").read_text())
+    except ValueError as error:
+        raise InputError(f"{run}/settings.json is damaged: {error}") from None
+    return settings
+
+
+def record(run: Path, judge: str, cells: Mapping[str, Mapping[str, float]], reference: Iterative | None) -> None:
+    """Add to a run's `evaluation.json`: under `judge`, a cell for each choice of statistics."""
+    path = run / FILE_NAME
+    known = json.loads(path.read_text()) if path.exists() else {}
+    entry = known.setdefault(judge, {})
+    entry.setdefault("statistics", {}).update(cells)
+    if reference is not None:
+        entry["iterative"] = {**reference._asdict(), "stylized": None}
+    with written_whole(path) as file:
+        file.write(json.dumps(known, indent=2).encode() + b"\n")
+
+
+def table(rows: Sequence[tuple[str, str, Mapping[str, float]]], reference: Iterative | None) -> str:
+    """Rows of (run, statistics, cell) as Markdown; with a reference, the gap to it: total over its total."""
+    columns = ["content", "style", "tv", "total", *OF_PICTURES, *OF_GENERATORS, "seconds_per_image"]
+    gap = ["gap"] if reference else []
+    lines = ["| run | statistics | " + " | ".join([*columns, *gap]) + " |"]
+    lines.append("| --- | --- |" + " ---: |" * len(columns + gap))
+    for run, statistics, cell in rows:
+        values = [f"{cell[column]:.4f}" for column in columns]
+        values += [f"{cell['total'] / reference.terms['total']:.2f}"] if reference else []
+        lines.append(f"| {run} | {statistics} | {' | '.join(values)} |")
+    if reference:
+        terms = [f"{reference.terms[name]:.4f}" for name in columns[:4]]
+        empty = [""] * (len(columns) - 5)
+        name = f"iterative method, {reference.num_steps} steps"
+        lines.append(f"| {name} | | {' | '.join([*terms, *empty, f'{reference.seconds_per_image:.4f}', '1.00'])} |")
+    return "\n".join(lines)
