@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,7 @@ class Summary(pl.Callback):
         self.git: str | None = None
         self.started = 0.0
         self.first_step = 0
+        self.initial_convolutions = ""
         self.facts: dict[str, Any] = {}
 
     def describe(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> None:
@@ -245,6 +246,8 @@ class Summary(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         check_agreement(self.config)
+        weights = (p for p in pl_module.parameters() if p.requires_grad and p.ndim == 4)
+        self.initial_convolutions = digest(weights)[:12]  # before a checkpoint is restored
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         stopped = isinstance(exception, (KeyboardInterrupt, SystemExit, InputError))
@@ -283,6 +286,7 @@ class Summary(pl.Callback):
             "images_per_second": round(num_images / seconds, 2),
             "parameters": parameter_count(pl_module.generator),
             "seed": self.config["seed"],
+            "initial_convolutions": self.initial_convolutions,
             "held_out": data.held_out_names,
             "skipped": dict(Counter(skip.reason for skip in data.skips)),
             "ranks": trainer.world_size,
@@ -301,10 +305,7 @@ class Summary(pl.Callback):
 
     def _check_weights(self, module: pl.LightningModule) -> None:
         """Raise if the ranks have not all arrived at the same weights: then they did not train together."""
-        digest = hashlib.sha256()
-        for parameter in module.parameters():
-            digest.update(parameter.detach().float().cpu().numpy().tobytes())
-        if len(digests := set(gathered(digest.hexdigest()))) > 1:
+        if len(digests := set(gathered(digest(module.parameters())))) > 1:
             raise RuntimeError(f"the ranks have arrived at {len(digests)} different sets of weights")
 
     def _norm_batch_size(self, batch_size: int, num_ranks: int) -> int | None:
@@ -325,6 +326,14 @@ def in_eval_mode(module: pl.LightningModule, content: Tensor) -> Tensor:
     stylized: Tensor = module(content)
     module.train(training)
     return stylized
+
+
+def digest(parameters: Iterable[Tensor]) -> str:
+    """Of their values: equal weights, equal digests."""
+    found = hashlib.sha256()
+    for parameter in parameters:
+        found.update(parameter.detach().float().cpu().numpy().tobytes())
+    return found.hexdigest()
 
 
 def numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:

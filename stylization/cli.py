@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from stylization.errors import InputError, clear_errors
+from stylization.errors import InputError, clear_errors, written_whole
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -55,15 +55,18 @@ def main(arguments: list[str] | None = None) -> None:
 
     command = commands.add_parser("report", help="compare finished runs: a table over seeds, and a picture")
     command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
-    command.add_argument("--by", default="norm", help="the setting that makes the arms (default: norm)")
+    command.add_argument(
+        "--by", help="the setting that makes the arms, or several with commas (default: what the sweep varies, or norm)"
+    )
     command.add_argument("--arms", help="which arms and in which order, with commas between")
-    command.add_argument("--table", type=Path, help="write the table here too (Markdown)")
+    command.add_argument("--output", type=Path, help="the folder of report.html, .md and .csv (default: the first RUN)")
+    command.add_argument("--allow", action="store_true", help="show runs that should not be compared, marked as such")
     command.add_argument("--picture", type=Path, help="write a picture: a row per photograph, a column per arm")
     command.add_argument("--photos", type=Path, help="a folder of photographs (default: the held-out samples)")
     command.set_defaults(run=_report)
 
     content = commands.add_parser("content", help="look at, or pack, a source of content images")
-    verbs = content.add_subparsers(dest="verb", required=True, metavar="check|pack")
+    verbs = content.add_subparsers(dest="verb", required=True, metavar="check|pack|prepare")
     command = verbs.add_parser("check", help="read every image once, and list those that cannot be used")
     command.set_defaults(run=_check)
     _add_source(command)
@@ -74,6 +77,18 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--side-px", type=int, default=288, help="short side of the packed images, at most (288)")
     command.add_argument("--quality", type=int, default=90, help="of their JPEG encoding (90)")
     command.add_argument("--images-per-shard", type=int, default=1000, help="(1000)")
+
+    command = verbs.add_parser("prepare", help="write photographs changed beforehand, for data=prepared")
+    command.add_argument("destination", metavar="DEST", type=Path, help="the folder for train/ and held_out/")
+    command.add_argument("--photos", type=Path, help="a folder to train on (default: the samples)")
+    command.add_argument("--held-out", type=Path, help="a folder of others, held out (default: the held-out samples)")
+    command.add_argument("--size-px", type=int, default=256, help="their short side (256)")
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--equalise", action="store_true", help="flatten the histogram of luminance")
+    how.add_argument("--contrast", type=float, help="multiply the contrast")
+    how.add_argument("--style", help="bring all to this style by the iterative method")
+    command.add_argument("--num-steps", type=int, default=40, help="of that method (40)")
+    command.set_defaults(run=_prepare)
 
     command = commands.add_parser("distill", help="make a compact loss network from teachers and photographs")
     command.add_argument("--teacher", type=Path, action="append", required=True, help="VGG-19 weights; may be repeated")
@@ -199,15 +214,26 @@ def _sweep(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from stylization import report
 
-    runs = report.finished(options.runs)
-    arms = report.by(runs, options.by, options.arms.split(",") if options.arms else None)
-    table = report.table(arms)
-    print(table)
-    if options.table:
-        report.write_text(table, options.table)
+    question, by = report.question_of(options.runs, options.by)
+    arms = report.by(
+        report.finished(options.runs), by, options.arms.split(",") if options.arms else None, options.allow
+    )
+    tables = report.tables(arms)
+    text = "\n\n".join(f"**{heading}**\n\n{table.markdown()}" for _, heading, table in tables)
+    columns = report.columns(arms, options.photos)
+    folder = options.output or options.runs[0]
+    with written_whole(folder / "report.html") as file:
+        file.write(report.page(arms, by, question, columns).encode())
+    with written_whole(folder / "report.md") as file:
+        file.write(f"# {question}\n\n{text}\n".encode())
+    for name, _, table in tables:
+        with written_whole(folder / ("report.csv" if name == "terms" else f"report-{name}.csv")) as file:
+            file.write(table.csv().encode())
+    print(text)
     if options.picture:
-        report.picture(arms, options.photos, options.picture)
+        report.picture(columns, options.picture)
         print(options.picture)
+    print(folder / "report.html")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -237,6 +263,29 @@ def _pack(options: argparse.Namespace) -> None:
     if skips:
         print(f"left out {len(skips)} images: {options.destination / 'skipped.csv'}")
     print(f"train on them: train.py data=shards data.source.path={options.destination}")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from stylization import prepared
+    from stylization.configuration import built_objective, composed
+    from stylization.content import folder, held_out_samples, train_samples
+    from stylization.memory import keep_memory
+
+    if options.size_px < 32 or options.num_steps < 1:
+        raise InputError("--size-px must be 32 at least, --num-steps 1")
+    keep_memory()
+    treat: prepared.Treatment = prepared.equalised if options.equalise else prepared.plain
+    if options.contrast is not None:
+        treat = prepared.contrast(options.contrast)
+    if options.style:
+        treat = prepared.stylized(built_objective(composed([f"style.image='{options.style}'"])), options.num_steps)
+    sources = {
+        "train": folder(options.photos) if options.photos else train_samples(),
+        "held_out": folder(options.held_out) if options.held_out else held_out_samples(),
+    }
+    for name, source in sources.items():
+        prepared.prepare(source, treat, options.destination / name, options.size_px)
+    print(f"train on them: train.py data=prepared data.source.path={options.destination / 'train'}")
 
 
 def _distill(options: argparse.Namespace) -> None:

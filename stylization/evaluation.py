@@ -33,6 +33,7 @@ class Iterative(NamedTuple):
     terms: dict[str, float]
     num_steps: int
     seconds_per_image: float
+    pictures: str  # the file that keeps them
 
 
 def evaluate(run: Path, statistics: str | None, objective: Objective, content: Tensor) -> dict[str, float]:
@@ -107,7 +108,13 @@ def iterative(
             known = {"terms": terms, "num_steps": num_steps, "seconds_per_image": seconds / len(content), **told}
             file.write(json.dumps(known, indent=2).encode() + b"\n")
     known = json.loads(facts.read_text())
-    return Iterative(load_file(pictures)["stylized"], known["terms"], known["num_steps"], known["seconds_per_image"])
+    return Iterative(
+        load_file(pictures)["stylized"],
+        known["terms"],
+        known["num_steps"],
+        known["seconds_per_image"],
+        str(pictures.resolve()),
+    )
 
 
 def settings_of(run: Path) -> dict[str, Any]:
@@ -129,7 +136,7 @@ def record(run: Path, judge: str, cells: Mapping[str, Mapping[str, float]], refe
     entry = known.setdefault(judge, {})
     entry.setdefault("statistics", {}).update(cells)
     if reference is not None:
-        entry["iterative"] = {**reference._asdict(), "stylized": None}
+        entry["iterative"] = {key: value for key, value in reference._asdict().items() if key != "stylized"}
     with written_whole(path) as file:
         file.write(json.dumps(known, indent=2).encode() + b"\n")
 

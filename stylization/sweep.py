@@ -181,4 +181,5 @@ class Local:
                 if before != now:
                     raise InputError(f"{self.folder} was begun with {key}={before}, now it is {now}: give --output")
         with written_whole(path) as file:
-            file.write(json.dumps({"description": self.sweep.description, **ours}, indent=2).encode() + b"\n")
+            about = {"description": self.sweep.description, "vary": self.sweep.vary}
+            file.write(json.dumps(about | ours, indent=2).encode() + b"\n")

@@ -234,10 +234,10 @@ def test_pyramid_resumes_with_the_noise_it_would_have_drawn(tmp_path: Path) -> N
 
 def test_report_tabulates_runs_and_draws_them(finished: Path, tmp_path: Path) -> None:
     arms = report.by(report.finished([finished]), "norm", None)
-    table = report.table(arms)
+    table = report.terms(arms).markdown()
     summary = json.loads((finished / "summary.json").read_text())
     assert "untouched photograph" in table and f"{summary['val']['total']:.4f}" in table
-    report.picture(arms, None, tmp_path / "picture.png")
+    report.picture(report.columns(arms, None), tmp_path / "picture.png")
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.width == 2 * 256 + 6
     with pytest.raises(InputError, match="no finished run"):

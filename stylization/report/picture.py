@@ -1,0 +1,44 @@
+"""What the arms paint: the columns of a report's picture grid, and the grid as one picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stylization import images
+from stylization.content import folder, held_out_samples
+from stylization.content.stream import held_out
+from stylization.report.runs import Arms
+from stylization.stylizer import load
+
+
+def columns(arms: Arms, photos: Path | None, size_px: int = 256) -> list[tuple[str, Tensor]]:
+    """The photographs, and what the first run of each arm makes of them, each a heading and a batch; last, what the
+    iterative method made of the same ones, if the runs were evaluated against it."""
+    content = images.to_float(held_out(folder(photos) if photos else held_out_samples(), size_px))
+    found = [("photograph", content)]
+    for name, runs in arms.items():
+        stylizer = load(runs[0].folder)
+        found.append((name, torch.cat([stylizer(photograph[None]) for photograph in content])))
+    for runs in arms.values():
+        for entry in runs[0].evaluation.values():
+            path = Path(entry.get("iterative", {}).get("pictures", ""))
+            if path.is_file() and (stylized := load_file(path)["stylized"]).shape == content.shape and not photos:
+                return [*found, ("iterative", stylized)]
+    return found
+
+
+def picture(columns: Sequence[tuple[str, Tensor]], path: Path, heading_px: int = 28) -> None:
+    """A row for each photograph, a column for each batch, under its heading."""
+    grid = images.sheet([batch for _, batch in columns])
+    canvas = Image.new("RGB", (grid.width, grid.height + heading_px), "white")
+    canvas.paste(grid, (0, heading_px))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=0.6 * heading_px)
+    size_px = columns[0][1].shape[-1]
+    pitch = (grid.width - size_px) / max(len(columns) - 1, 1)
+    for number, (name, _) in enumerate(columns):
+        draw.text((number * pitch + size_px / 2, heading_px / 2), name, "black", font, anchor="mm")
+    images.save(canvas, path)
