@@ -4,8 +4,12 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stylization.errors import InputError, clear_errors, written_whole
+
+if TYPE_CHECKING:
+    from stylization.objective import Objective
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,6 +36,17 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--scales", type=int, default=1, help="begin at 1/2, 1/4, ... of the size (1: do not)")
     command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
     command.set_defaults(run=_optimize)
+
+    command = commands.add_parser("probe", help="which size and weight suit a style: a sheet over both, in minutes")
+    command.add_argument("picture", metavar="PICTURE", help="the style: a bundled name, a path or an address")
+    command.add_argument("--photo", help="to try it on (default: the cat of the samples)")
+    command.add_argument("--sizes-px", type=int, nargs="+", default=[128, 256, 384], help="of the style (128 256 384)")
+    command.add_argument("--weights", type=float, nargs="+", default=[3, 10, 30, 100], help="of the style term")
+    command.add_argument("--size-px", type=int, default=160, help="of the photograph (160)")
+    command.add_argument("--num-steps", type=int, default=30, help="for each picture (30)")
+    command.add_argument("--output", type=Path, default=Path("outputs/probe.png"), help="(outputs/probe.png)")
+    command.add_argument("--pick", nargs=2, metavar=("SIZE_PX", "WEIGHT"), help="write this choice to conf/style")
+    command.set_defaults(run=_probe)
 
     command = commands.add_parser("evaluate", help="judge finished runs: terms, meters, statistics, gap to iterative")
     command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
@@ -158,6 +173,37 @@ def _optimize(options: argparse.Namespace) -> None:
 
 def _is_override(word: str) -> bool:
     return "=" in word and "://" not in word and not Path(word).exists()
+
+
+def _probe(options: argparse.Namespace) -> None:
+    from stylization import images, probe
+    from stylization.configuration import CONF, built_objective, composed
+    from stylization.content import held_out_samples
+    from stylization.content.stream import held_out
+    from stylization.memory import keep_memory
+
+    if options.pick:
+        size_px, weight = options.pick
+        if not size_px.isdigit() or not weight.replace(".", "", 1).isdigit():
+            raise InputError(f"--pick {size_px} {weight}: give a size in pixels and a weight, 256 30 say")
+        images.read(options.picture)
+        path = probe.write_option(CONF / "style", options.picture, int(size_px), float(weight))
+        print(f"{path}\ntrain it: train.py style={path.stem}")
+        return
+    images.check_suffix(options.output)
+    if options.photo:
+        content = images.to_tensor(images.shrink(images.read(options.photo), options.size_px))[None]
+    else:
+        content = images.to_float(held_out(held_out_samples(), options.size_px))[:1]
+    keep_memory()
+
+    def objective(size_px: int, weight: float) -> "Objective":
+        style = [f"style.image='{options.picture}'", f"style.size_px={size_px}"]
+        return built_objective(composed([*style, f"objective.weights.style={weight}"]))
+
+    sheet = probe.sheet(content, objective, options.sizes_px, options.weights, options.num_steps)
+    images.save(sheet, options.output)
+    print(f"{options.output}\nkeep one: stylization probe {options.picture} --pick SIZE_PX WEIGHT")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -109,6 +109,8 @@ class Objective(nn.Module):
                 self.register_buffer(f"target_{layer}", self._gram(features), persistent=False)
 
     def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
+        if content.shape[1] != 3:
+            raise InputError("data=pairs carries stylizations that this objective does not look at: objective=paired")
         with torch.no_grad():
             targets = self.loss_network(content, list(self.content_layers))
         features = self.loss_network(stylized, [*self.content_layers, *self.style_layers])
@@ -138,6 +140,32 @@ class Objective(nn.Module):
     def _over_layers(self, distances: Mapping[str, Tensor]) -> Tensor:
         total = torch.stack(list(distances.values())).sum()
         return total / len(distances) if self.units.mean_over_layers else total
+
+
+class Paired(Objective):
+    """Trains on pairs: the distance of a stylization from the one that the iterative method made of its photograph.
+
+    `content` (b, 6, h, w) holds the photographs and those targets. The term "pair" is the mean of the relative squared
+    distances of the pixels and of the features at the style layers (Johnson et al. 2016, eq. 2, at several layers),
+    and is alone what trains; the usual terms are there to be compared. Photographs without a pair (b, 3, h, w), the
+    held-out ones, have the usual terms and total only.
+    """
+
+    def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
+        terms = super().forward(stylized, content[:, :3])
+        if content.shape[1] == 3:
+            return terms
+        target, layers = content[:, 3:], list(self.style_layers)
+        with torch.no_grad():
+            wanted = self.loss_network(target, layers)
+        features = self.loss_network(stylized, layers)
+        distances = [relative(features[k].float(), wanted[k].float()) for k in layers]
+        return terms | {"pair": torch.stack([relative(stylized.float(), target.float()), *distances]).mean()}
+
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        if "pair" not in terms and torch.is_grad_enabled():
+            raise InputError("objective=paired trains on pairs: data=pairs data.targets.path=<their stylizations>")
+        return terms["pair"] if "pair" in terms else super().total(terms)
 
 
 def _layer_weights(layers: Sequence[str] | Mapping[str, float]) -> dict[str, float]:

@@ -61,8 +61,11 @@ class Training(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in terms.items()}, sync_dist=True)
 
     def evaluate(self, content: Tensor, stylized: Tensor | None = None) -> dict[str, Tensor]:
-        """The terms and their total for photographs and their stylizations (the generator's, unless given)."""
-        terms: dict[str, Tensor] = self.objective(self(content) if stylized is None else stylized, content)
+        """The terms and their total for photographs and their stylizations (the generator's, unless given).
+
+        Photographs that come in pairs carry the other's colours as channels 3, 4, 5: the generator does not see them.
+        """
+        terms: dict[str, Tensor] = self.objective(self(content[:, :3]) if stylized is None else stylized, content)
         return terms | {"total": self.objective.total(terms)}
 
     def check(self, num_steps: int, checkpoint: str | None) -> None:
@@ -97,6 +100,7 @@ class Training(pl.LightningModule):
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.generator.parameters() if p.grad is not None)
         if not torch.isfinite(norm):
             raise InputError(f"step {self.global_step}: the gradient is {norm.item()}; {ADVICE}")
+        self.log("train/gradient_norm", norm)  # before it is clipped
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(self.generator.parameters())

@@ -49,6 +49,9 @@ def composed(overrides: list[str], photos: Path) -> DictConfig:
     places = {"folder": photos, "Zip": photos / "one.zip", "Shards": photos / "one.tar"}
     if (kind := config.data.source._target_.rsplit(".", 1)[1]) in places:
         config.data.source.path = str(places[kind])
+    for other in ("held_out_source", "targets"):  # of data=prepared and data=pairs
+        if "path" in config.data.get(other, {}):
+            config.data[other].path = str(photos)
     return config
 
 
@@ -131,7 +134,9 @@ def test_targets_are_two_deep_at_most() -> None:
     for group, option in OPTIONS:
         if group == "experiment":
             continue
-        config = plain(compose("config", [f"{group}={option}", "folder=x"], return_hydra_config=False))
+        config = plain(
+            compose("config", [f"{group}={option}", "folder=x", "++data.source.path=x", "++data.targets.path=x"])
+        )
         config["generator"]["norm"] = None  # handed down by reference, not nested in the file
         assert depth(config) <= 2, (group, option)
 

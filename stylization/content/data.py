@@ -22,6 +22,7 @@ from stylization.content.stream import (
     counted,
     held_out,
     opened,
+    stem,
 )
 from stylization.errors import Damaged, InputError
 
@@ -30,8 +31,9 @@ class Content(pl.LightningDataModule):
     """An endless stream of crops to train on, and a fixed batch of held-out photographs.
 
     Held out is `held_out_source`, or, with `num_held_out`, that many images of the source itself, which training then
-    never sees. `num_images` trains on so many of the others. `cache` keeps the decoded centre squares, `cache_px` on a
-    side, in this machine's memory ("ram") or in the training device's ("device").
+    never sees. `num_images` trains on so many of the others. With `targets`, pictures of the same names, each crop
+    comes with the same crop of its target, as three more channels. `cache` keeps the decoded centre squares,
+    `cache_px` on a side, in this machine's memory ("ram") or in the training device's ("device").
 
     Batches leave the loader as uint8 and reach the model as float in [0, 1], converted on its device. `batch_size`
     counts the images of a step over all ranks. What is saved in a checkpoint is one integer, the number of samples
@@ -54,6 +56,7 @@ class Content(pl.LightningDataModule):
         crop_area: tuple[float, float] = (0.1, 1.0),
         num_images: int | None = None,
         num_held_out: int = 0,
+        targets: Source | None = None,
         cache: Literal["ram", "device"] | None = None,
         cache_px: int = 288,
         num_workers: int = 0,
@@ -69,9 +72,13 @@ class Content(pl.LightningDataModule):
             raise InputError(f"data.cache={cache}: choose ram, device or null")
         if cache is not None and cache_px < size_px:
             raise InputError(f"data.cache_px={cache_px} is less than data.size_px={size_px}: crops would be enlarged")
+        if targets is not None and cache is not None:
+            raise InputError(f"data.cache={cache}: pairs are not kept, take data.cache=null")
         if num_held_out:
             source, held_out_source = divided(source, num_held_out)
-        self.stream = Stream(first(source, num_images, seed), size_px, seed, crop_area)
+        if targets is not None:
+            source = paired(source, targets)
+        self.stream = Stream(first(source, num_images, seed), size_px, seed, crop_area, targets=targets)
         self.held_out = held_out(held_out_source, held_out_size_px)
         self.held_out_names = [held_out_source.name(i) for i in range(len(held_out_source))]
         self.batch_size = batch_size
@@ -144,6 +151,15 @@ class Content(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         self.samples_before = state_dict["samples_seen"]
+
+
+def paired(source: Source, targets: Source) -> Part:
+    """Those images of the source that have a target of their name. Raises `InputError` if none has."""
+    names = {stem(targets, i) for i in range(len(targets))}
+    found = [i for i in range(len(source)) if stem(source, i) in names]
+    if not found:
+        raise InputError("data.targets: none has the name of a photograph of data.source (suffixes aside)")
+    return Part(source, np.array(found))
 
 
 def divided(source: Source, num_held_out: int) -> tuple[Source, Source]:

@@ -6,6 +6,7 @@ import mmap
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -121,7 +122,8 @@ class Stream(Dataset[Sample]):
 
     Each pass over the source is a new permutation of it, of its blocks and within them. A crop is a square,
     undistorted; its share of the area of the largest square in the picture is drawn from `crop_area`; it is flipped
-    with probability 1/2. With `squares` the crops are taken from the pictures' centre squares, which are kept.
+    with probability 1/2. With `targets` a crop has six channels: the picture's and, from the same place, those of the
+    target of its name. With `squares` the crops are taken from the pictures' centre squares, which are kept.
 
     An image that is damaged, smaller than `LEAST_PX` or longer than `MOST_ELONGATED` times its width is skipped: the
     sample shows another, drawn by (seed, n) too, and names what it skipped.
@@ -134,8 +136,10 @@ class Stream(Dataset[Sample]):
         seed: int,
         crop_area: tuple[float, float] = (0.1, 1.0),
         squares: Squares | None = None,
+        targets: Source | None = None,
     ) -> None:
-        self.source = source
+        self.source, self.targets = source, targets
+        self.target_of = {stem(targets, i): i for i in range(len(targets))} if targets is not None else {}
         self.size_px = size_px
         self.seed = seed
         self.crop_area = crop_area
@@ -179,6 +183,11 @@ class Stream(Dataset[Sample]):
             picture = opened(self.source, index)
             cut = self._cut(rng, picture.width, picture.height)
             pixels = picture.crop(*cut[:3], self.size_px)
+            if self.targets is not None:
+                target = opened(self.targets, self.target_of[stem(self.source, index)])
+                scale = target.width / picture.width
+                left, top, side = (scale * x for x in cut[:3])
+                pixels = torch.cat([pixels, target.crop(left, top, side, self.size_px)])
             return Sample(pixels.flip(-1) if cut[3] else pixels, index, cut, skips)
         cut = self._cut(rng, self.squares.side_px, self.squares.side_px)
         if not self.squares.on_host:  # only the main process can write there: hand on what is not there yet
@@ -214,6 +223,11 @@ class Endless(Sampler[int]):
         while True:
             yield n
             n += self.num_ranks
+
+
+def stem(source: Source, index: int) -> str:
+    """The name of image `index`, without its suffix: what a photograph and its stylization share."""
+    return str(PurePosixPath(source.name(index)).with_suffix(""))
 
 
 def opened(source: Source, index: int) -> images.Encoded:

@@ -14,7 +14,9 @@ class Johnson(nn.Module):
     Maps (b, 3, h, w) in [0, 1] to the same shape and range, for every h, w from 16 px. `width` is the number of
     channels at full size, 32 in the paper: with 5 blocks 1,679,235 parameters, as many as the PyTorch example's
     transcription. `upsampling` is "nearest" followed by a convolution (Odena et al. 2016, which avoids the
-    checkerboard) or "transposed" (the paper's convolution of stride 1/2); both have the same parameters.
+    checkerboard) or "transposed" (the paper's convolution of stride 1/2); both have the same parameters. `input_norm`
+    normalizes each channel of each photograph before all else, which takes its contrast away whatever the norm inside
+    (texture_nets, diversity/models/johnson_in_start.lua).
     """
 
     def __init__(
@@ -24,10 +26,12 @@ class Johnson(nn.Module):
         num_blocks: int = 5,
         padding: Padding = "reflect",
         upsampling: Literal["nearest", "transposed"] = "nearest",
+        input_norm: bool = False,
     ) -> None:
         super().__init__()
         if upsampling not in ("nearest", "transposed"):
             raise InputError(f"generator.upsampling={upsampling}: choose nearest or transposed")
+        self.input_norm = nn.InstanceNorm2d(3) if input_norm else nn.Identity()
         # Differs from Johnson et al. 2016: they pad the image once by 40 px and let the blocks shrink it; here every
         # convolution pads, as in the authors' code (texture_nets, johnson.lua), so that any size goes through.
         self.layers = nn.Sequential(
@@ -42,7 +46,8 @@ class Johnson(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
-        return to_unit_range(self.layers(enlarge(images, multiple=4, least_px=16))[..., :h, :w])
+        enlarged = enlarge(self.input_norm(images), multiple=4, least_px=16)
+        return to_unit_range(self.layers(enlarged)[..., :h, :w])
 
 
 class Residual(nn.Module):
