@@ -117,7 +117,11 @@ def main(arguments: list[str] | None = None) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_distill)
 
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not ("words" in options and all(_is_override(word) for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse takes words behind an option for none of its own
+        options.words += rest
     with clear_errors():
         options.run(options)
 

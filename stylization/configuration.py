@@ -160,7 +160,7 @@ def check_types(config: DictConfig) -> None:
     for group, section in config.items():
         if isinstance(section, DictConfig) and str(section.get("_target_")).startswith("stylization."):
             target = get_object(section._target_)
-            signature: Any = vars(target)["__init__"] if isinstance(target, type) else target
+            signature: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
             hints = get_type_hints(signature)
             for name, value in section.items():
                 _check_type(f"{group!s}.{name!s}", value, hints.get(str(name)))

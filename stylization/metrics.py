@@ -69,7 +69,7 @@ def blobs(stylized: Tensor, content: Tensor) -> Tensor:
     scores = []
     for images in (stylized, content):
         dots = (_smooth(images, BLOB_PX / 1.6) - _smooth(images, BLOB_PX * 1.6)).abs().amax(1)
-        margin = 2 * BORDER_PX
+        margin = min(2 * BORDER_PX, min(images.shape[2:]) // 4)
         dots = dots[:, margin:-margin, margin:-margin].flatten(1)
         strongest = dots.topk(max(1, dots.shape[1] // 1000)).values.mean(1)
         scores.append(strongest / dots.square().mean(1).sqrt().clamp_min(1e-6))
@@ -93,7 +93,7 @@ def contrast_sensitivity(stylize: Stylize, content: Tensor) -> Tensor:
 def shift_sensitivity(stylize: Stylize, content: Tensor) -> Tensor:
     """How far the answer, shifted back, changes if the photograph is shifted by `SHIFT_PX`: root mean square: (b,)."""
     whole, shifted = stylize(content), stylize(content.roll((SHIFT_PX, SHIFT_PX), (2, 3)))
-    margin = 4 * BORDER_PX  # what rolled over the edge is another picture there
+    margin = min(4 * BORDER_PX, min(content.shape[2:]) // 4)  # what rolled over the edge is another picture there
     difference = shifted.roll((-SHIFT_PX, -SHIFT_PX), (2, 3)) - whole
     return _rms(difference[..., margin:-margin, margin:-margin])
 

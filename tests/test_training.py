@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import stylization
-from stylization import cli, report
+from stylization import cli
 from stylization.callbacks import Summary
 from stylization.configuration import CONF, register_resolvers
 from stylization.errors import InputError
@@ -230,27 +229,6 @@ def test_pyramid_resumes_with_the_noise_it_would_have_drawn(tmp_path: Path) -> N
     run(tmp_path / "resumed", "generator=pyramid", f"resume='{checkpoint}'", small=overrides)
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-
-
-def test_report_tabulates_runs_and_draws_them(finished: Path, tmp_path: Path) -> None:
-    arms = report.by(report.finished([finished]), "norm", None)
-    table = report.terms(arms).markdown()
-    summary = json.loads((finished / "summary.json").read_text())
-    assert "untouched photograph" in table and f"{summary['val']['total']:.4f}" in table
-    report.picture(report.columns(arms, None), tmp_path / "picture.png")
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.width == 2 * 256 + 6
-    with pytest.raises(InputError, match="no finished run"):
-        report.finished([tmp_path])
-    shutil.copytree(finished, tmp_path / "twice")
-    with pytest.raises(InputError, match="one seed"):
-        report.by(report.finished([finished, tmp_path]), "norm", None)
-    summary["steps"] = 7
-    (tmp_path / "twice" / "summary.json").write_text(json.dumps(summary))
-    with pytest.raises(InputError, match="differ in steps"):
-        report.by(report.finished([finished, tmp_path]), "norm", None)
-    with pytest.raises(InputError, match="has no 'weather'"):
-        report.by(report.finished([finished]), "weather", None)
 
 
 def test_apply_writes_a_picture_of_the_same_size(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
