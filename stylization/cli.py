@@ -17,10 +17,17 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="stylization", description="Fast neural style transfer.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    command = commands.add_parser("apply", help="repaint a picture with a trained model")
-    command.add_argument("photo", metavar="PHOTO", help="a path or an http(s) address")
+    command = commands.add_parser("apply", help="repaint pictures with a trained model")
+    command.add_argument("photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures")
     command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
-    command.add_argument("--output", type=Path, required=True, help="the picture to write; its suffix is its format")
+    command.add_argument("--output", type=Path, required=True, help="a picture; for several or a folder, a folder")
+    command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
+    command.add_argument("--strength", type=float, default=1.0, help="0 (the photograph) to 1 (1)")
+    command.add_argument("--keep-colors", choices=["luminance", "matched"], help="give the photograph's colours back")
+    command.add_argument("--scale", type=float, default=1.0, help="strokes so many times larger (1)")
+    command.add_argument("--mask", help="a picture, white where to repaint; of any size")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
+    command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
     command.set_defaults(run=_apply)
 
     command = commands.add_parser("optimize", help="repaint by the slow, iterative method: no trained model needed")
@@ -133,12 +140,44 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 
 def _apply(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
     from stylization import images
+    from stylization.memory import keep_memory
     from stylization.stylizer import load
 
-    images.check_suffix(options.output)
-    images.save(load(options.model)(images.read(options.photo)), options.output)
-    print(options.output)
+    jobs = images.paired_paths(options.photos, options.output, keep_suffix=True)
+    stylizer = load(options.model, options.device, options.precision)
+    keep_memory()
+    mask = images.read(options.mask).convert("L") if options.mask else None
+    done, failed, skipped = 0, 0, 0
+    for photo, output in tqdm(jobs, unit="img", disable=len(jobs) < 2):
+        if output.exists() and not options.overwrite and len(jobs) > 1:
+            skipped += 1
+            continue
+        try:
+            read = images.read_photo(photo)
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        region = images.to_tensor(mask.resize(read.picture.size))[0] if mask else None
+        painted = stylizer(
+            read.picture,
+            strength=options.strength,
+            keep_colors=options.keep_colors,
+            scale=options.scale,
+            mask=region,
+        )
+        images.save_photo(painted, read, output)
+        done += 1
+    there = f", {skipped} were there already (--overwrite makes them anew)" if skipped else ""
+    print(options.output if len(jobs) == 1 else f"{options.output}: {done} pictures{there}")
+    if failed:
+        print(f"error: {failed} of {len(jobs)} pictures could not be read", file=sys.stderr)
+        raise SystemExit(1)
 
 
 def _optimize(options: argparse.Namespace) -> None:

@@ -11,8 +11,9 @@ import urllib.error
 import urllib.request
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -39,6 +40,47 @@ def read(source: str | Path | bytes, name: str | None = None) -> Image.Image:
     with _naming_damage(name), _open(content, name) as image:
         image.load()
         return _to_srgb(ImageOps.exif_transpose(image))
+
+
+class Photo(NamedTuple):
+    """An upright 8-bit sRGB picture, and what its file said beside it: opacity, EXIF without the orientation, and the
+    colour profile it came in."""
+
+    picture: Image.Image
+    opacity: Image.Image | None
+    exif: bytes
+    profile: bytes | None
+
+
+def read_photo(source: str | Path) -> Photo:
+    """A picture with what must not be lost when it is repainted. Raises `InputError`."""
+    content, name = _read_bytes(str(source)), str(source)
+    with _naming_damage(name), _open(content, name) as image:
+        image.load()
+        exif = image.getexif()
+        upright = ImageOps.exif_transpose(image)
+        exif.pop(ExifTags.Base.Orientation, None)
+        profile = image.info.get("icc_profile") if image.mode == "RGB" else None
+        has_opacity = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
+        opacity = upright.convert("RGBA").getchannel("A") if has_opacity else None
+        if opacity is not None:  # colours as they are, not laid on white: the opacity is put back
+            upright = upright.convert("RGBA").convert("RGB")
+        return Photo(_to_srgb(upright), opacity, exif.tobytes() if len(exif) else b"", profile)
+
+
+def save_photo(picture: Image.Image, photo: Photo, path: Path) -> None:
+    """Write a repainted photograph with its own EXIF, colour profile and opacity, as far as the format carries them."""
+    image_format = check_suffix(path)
+    options: dict[str, Any] = {"exif": photo.exif} if photo.exif else {}
+    if photo.profile is not None:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a broken profile was not applied either
+            own = ImageCms.ImageCmsProfile(io.BytesIO(photo.profile))
+            picture = ImageCms.profileToProfile(picture, _SRGB, own, outputMode="RGB") or picture
+            options["icc_profile"] = photo.profile
+    if photo.opacity is not None and image_format in ("PNG", "WEBP", "TIFF"):
+        picture = picture.copy()
+        picture.putalpha(photo.opacity)
+    _write(picture, path, image_format, options)
 
 
 def _open(content: bytes, name: str) -> Image.Image:
@@ -233,13 +275,18 @@ def sheet(columns: Sequence[Tensor], gap_px: int = 6) -> Image.Image:
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})  # of what is read
 
 
-def paired_paths(inputs: Sequence[str], output: Path) -> list[tuple[str, Path]]:
+def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False) -> list[tuple[str, Path]]:
     """Each picture that is asked for, and the path of what will be made of it.
 
     One picture's output is the `output` itself, if that has a picture's suffix; otherwise it is a folder, in which a
-    folder's pictures keep their places below it. Raises `InputError` if there is none, or if two would be written to
-    one path, or into the folder that is read.
+    folder's pictures keep their places below it, as PNG, or with `keep_suffix` in their own format. Raises `InputError`
+    if there is none, or if two would be written to one path, or into the folder that is read.
     """
+
+    def renamed(path: Path) -> Path:
+        own = Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE and path.suffix.lower() != ".gif"
+        return path if keep_suffix and own else path.with_suffix(".png")
+
     pairs: list[tuple[str, Path]] = []
     for name in inputs:
         root = Path(name).expanduser()
@@ -247,12 +294,12 @@ def paired_paths(inputs: Sequence[str], output: Path) -> list[tuple[str, Path]]:
             if output.resolve().is_relative_to(root.resolve()):
                 raise InputError(f"--output {output} is inside the folder {root} that is read: choose another")
             found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
-            pairs += [(str(path), output / path.relative_to(root).with_suffix(".png")) for path in found]
+            pairs += [(str(path), output / renamed(path.relative_to(root))) for path in found]
         elif len(inputs) == 1 and output.suffix:
             check_suffix(output)
             return [(name, output)]
         else:
-            pairs.append((name, output / f"{Path(urlsplit(name).path).stem}.png"))
+            pairs.append((name, output / renamed(Path(Path(urlsplit(name).path).name))))
     if not pairs:
         raise InputError(f"no picture in {', '.join(inputs) or 'what was given'}: name pictures or folders of them")
     if len({path for _, path in pairs}) < len(pairs):
@@ -272,7 +319,10 @@ def check_suffix(path: Path) -> str:
 
 def save(image: Image.Image, path: Path) -> None:
     """Write the picture whole or not at all, in the format that the suffix names. Raises `InputError`."""
-    image_format = check_suffix(path)
-    options = {"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}
+    _write(image, path, check_suffix(path), {})
+
+
+def _write(image: Image.Image, path: Path, image_format: str, options: Mapping[str, Any]) -> None:
+    quality = {"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}
     with written_whole(path) as file:
-        image.save(file, format=image_format, **options)
+        image.save(file, format=image_format, **quality, **options)

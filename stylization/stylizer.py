@@ -1,21 +1,34 @@
 """A trained generator, applied."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stylization import images, model_file
 from stylization.errors import InputError
+from stylization.normalization import freeze_statistics, norms
+
+KeepColors = Literal["luminance", "matched"]
+LEAST_PX = 16  # of what a generator is given
 
 
 class Stylizer:
     """`stylizer(image)` repaints a picture; what comes back is of the kind and size of what was given.
 
     Takes a PIL image, a uint8 array (h, w, 3), or a float tensor (3, h, w) or (b, 3, h, w) in [0, 1].
+
+    `strength` from 0 to 1 blends the photograph with its stylization. `keep_colors` gives the photograph's colours
+    back: "luminance" takes only the lightness of the stylization, "matched" moves the mean and the covariance of its
+    colours to the photograph's (Gatys et al. 2016b). `scale` makes strokes so many times larger: the picture is
+    repainted at 1/scale of its size and enlarged, with the details that the photograph has beyond that size. `mask`
+    (h, w) in [0, 1] says where to repaint; the norms' statistics are then those of the masked region's box.
     """
 
     def __init__(self, generator: nn.Module, facts: dict[str, Any]) -> None:
@@ -23,37 +36,120 @@ class Stylizer:
         self.facts = facts
 
     @overload
-    def __call__(self, image: Image.Image) -> Image.Image: ...
+    def __call__(self, image: Image.Image, **options: Any) -> Image.Image: ...
     @overload
-    def __call__(self, image: np.ndarray) -> np.ndarray: ...
+    def __call__(self, image: np.ndarray, **options: Any) -> np.ndarray: ...
     @overload
-    def __call__(self, image: Tensor) -> Tensor: ...
-    def __call__(self, image: Image.Image | np.ndarray | Tensor) -> Image.Image | np.ndarray | Tensor:
+    def __call__(self, image: Tensor, **options: Any) -> Tensor: ...
+    def __call__(self, image: Image.Image | np.ndarray | Tensor, **options: Any) -> Image.Image | np.ndarray | Tensor:
         if isinstance(image, Image.Image):
-            return images.to_picture(self._stylize(images.to_tensor(image)))
+            return images.to_picture(self._stylize(images.to_tensor(image)[None], **options)[0])
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise InputError(f"an array must be uint8 (h, w, 3), this one is {image.dtype} {image.shape}")
-            return np.asarray(self(Image.fromarray(image)))
+            return np.asarray(self(Image.fromarray(image), **options))
         if not image.is_floating_point() or image.ndim not in (3, 4) or image.shape[-3] != 3:
             raise InputError(
                 f"a tensor must be float (3, h, w) or (b, 3, h, w) in [0, 1], this one is {image.dtype} "
                 f"{tuple(image.shape)}"
             )
-        return self._stylize(image)
+        return self._stylize(image, **options) if image.ndim == 4 else self._stylize(image[None], **options)[0]
 
     @torch.no_grad()
-    def _stylize(self, x: Tensor) -> Tensor:
-        batch = x if x.ndim == 4 else x[None]
-        stylized: Tensor = self.generator(batch.to(next(self.generator.parameters()).device)).to(x.device)
-        return stylized if x.ndim == 4 else stylized[0]
+    def _stylize(
+        self,
+        x: Tensor,
+        strength: float = 1.0,
+        keep_colors: KeepColors | None = None,
+        scale: float = 1.0,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        if not 0 <= strength <= 1:
+            raise InputError(f"strength={strength:g}: must be from 0 to 1")
+        if not 0.1 <= scale <= 10:
+            raise InputError(f"scale={scale:g}: must be from 0.1 to 10")
+        if mask is not None and mask.shape != x.shape[2:]:
+            raise InputError(f"the mask is {tuple(mask.shape)}, the picture {tuple(x.shape[2:])}: they must be equal")
+        weights = next(self.generator.parameters())
+        given = x.to(weights.device, weights.dtype)
+        with self._statistics_of(given, mask):
+            stylized = self._at_scale(given, scale).to(x)
+        if keep_colors == "luminance":
+            stylized = with_colours(stylized, x)
+        elif keep_colors == "matched":
+            stylized = with_matched_colours(stylized, x)
+        elif keep_colors is not None:
+            raise InputError(f"keep_colors={keep_colors}: choose luminance or matched")
+        share = strength if mask is None else strength * mask.to(x)
+        return torch.lerp(x, stylized, torch.as_tensor(share).to(x)).clamp(0, 1) if not _is_one(share) else stylized
+
+    def _at_scale(self, x: Tensor, scale: float) -> Tensor:
+        if scale == 1:
+            stylized: Tensor = self.generator(x)
+            return stylized
+        h, w = x.shape[2:]
+        size = (max(LEAST_PX, round(h / scale)), max(LEAST_PX, round(w / scale)))
+        small = functional.interpolate(x, size, mode="bilinear", antialias=True)
+        detail = x - functional.interpolate(small, (h, w), mode="bicubic") if scale > 1 else torch.zeros_like(x)
+        painted = functional.interpolate(self.generator(small), (h, w), mode="bicubic", antialias=True)
+        return (painted + detail).clamp(0, 1)
+
+    @contextmanager
+    def _statistics_of(self, x: Tensor, mask: Tensor | None) -> Iterator[None]:
+        """The norms' statistics as they are, or, for a mask, those of the box around it."""
+        if mask is None or not bool((mask > 0.5).any()):
+            yield
+            return
+        rows, columns = (torch.nonzero((mask > 0.5).any(dim)).flatten() for dim in (1, 0))
+        top, bottom, left, right = (int(i) for i in (rows[0], rows[-1], columns[0], columns[-1]))
+        before = [norm.statistics for norm in norms(self.generator)]
+        freeze_statistics(self.generator, x[..., top : bottom + 1, left : right + 1])
+        try:
+            yield
+        finally:
+            for norm, statistics in zip(norms(self.generator), before, strict=True):
+                norm.statistics = statistics
 
 
-def load(model: str | Path) -> Stylizer:
+def _is_one(share: float | Tensor) -> bool:
+    return isinstance(share, float | int) and share == 1
+
+
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+def with_colours(stylized: Tensor, photograph: Tensor) -> Tensor:
+    """The photograph with the stylization's luminance: (b, 3, h, w) in [0, 1]."""
+    weights = torch.tensor(_LUMINANCE, device=stylized.device, dtype=stylized.dtype).view(1, 3, 1, 1)
+    difference = ((stylized - photograph) * weights).sum(1, keepdim=True)
+    coloured: Tensor = (photograph + difference).clamp(0, 1)
+    return coloured
+
+
+def with_matched_colours(stylized: Tensor, photograph: Tensor) -> Tensor:
+    """The stylization with the photograph's mean and covariance of colours (Gatys et al. 2016b, by Cholesky)."""
+    flat, target = stylized.flatten(2).double(), photograph.flatten(2).double()
+    mean, wanted = flat.mean(2, keepdim=True), target.mean(2, keepdim=True)
+    nearly_nothing = 1e-5 * torch.eye(3, device=stylized.device, dtype=torch.float64)
+    factors = [
+        torch.linalg.cholesky(centred @ centred.mT / centred.shape[2] + nearly_nothing)
+        for centred in (flat - mean, target - wanted)
+    ]
+    moved = factors[1] @ torch.linalg.solve_triangular(factors[0], flat - mean, upper=False) + wanted
+    matched: Tensor = moved.view_as(stylized).to(stylized.dtype).clamp(0, 1)
+    return matched
+
+
+def load(model: str | Path, device: str = "cpu", precision: Literal["float32", "bfloat16"] = "float32") -> Stylizer:
     """The stylizer in a model file, or in the folder of a finished run. Raises `InputError`."""
     path = Path(model).expanduser()
     if path.is_dir():
         path = path / model_file.FILE_NAME
         if not path.exists():
             raise InputError(f"{path.parent} holds no {model_file.FILE_NAME}: not a run, or one that has not finished")
-    return Stylizer(*model_file.read(path))
+    generator, facts = model_file.read(path)
+    try:
+        generator = generator.to(device, getattr(torch, precision))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device={device}: {str(error).splitlines()[0]}") from None
+    return Stylizer(generator, facts)

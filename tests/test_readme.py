@@ -35,7 +35,18 @@ def test_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if words[0] == "train.py":
         _composes([word for word in words[1:] if not word.startswith("-")])
     elif words[0] == "stylization":
-        for name in ("apply", "report", "check", "pack", "distill"):
+        for name in (
+            "apply",
+            "optimize",
+            "probe",
+            "evaluate",
+            "sweep",
+            "report",
+            "check",
+            "pack",
+            "prepare",
+            "distill",
+        ):
             monkeypatch.setattr(cli, f"_{name}", lambda options: None)
         cli.main(words[1:])
     elif words[0].startswith("benchmarks/"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from PIL import Image
 
 from stylization import cli, sweep
 from stylization.configuration import CONF, register_resolvers
@@ -70,24 +71,22 @@ def test_sweep_file_is_what_wandb_takes_and_its_commands_compose(path: Path) -> 
             assert config.logger.wandb.project == "stylization" and "wandb" in config.callbacks
 
 
+def told_offline(folder: Path, overrides: list[str], name: str) -> str:
+    """Run train.py as an agent would, but offline; what W&B has then kept, as its own reader tells it."""
+    command = [sys.executable, str(CONF.parent / "train.py"), *overrides, f"hydra.run.dir='{folder}/{name}'"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_RUN_ID": "given"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    assert result.returncode == 0, result.stderr
+    (record,) = (folder / name / "wandb").glob("offline-run-*/run-given.wandb")
+    reader = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(record)]
+    return subprocess.run(reader, capture_output=True, text=True, env=environment, check=True).stdout
+
+
 def test_wandb_is_told_terms_pictures_and_the_model_offline(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(QUESTION)
-    overrides = next(iter(sweep.read(tmp_path / "sweep.yaml").runs().values()))
-    command = [sys.executable, str(CONF.parent / "train.py"), *overrides, f"hydra.run.dir={tmp_path}/run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "WANDB_RUN_ID": "given"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert result.returncode == 0, result.stderr
-    (record,) = (tmp_path / "run" / "wandb").glob("offline-run-*/run-given.wandb")
-    read = subprocess.run(
-        ["wandb", "leet", "inspect", "--summary", "--json", str(record)],
-        capture_output=True,
-        text=True,
-        env={**environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
-        check=False,
-    )
-    told = read.stdout
+    told = told_offline(tmp_path, next(iter(sweep.read(tmp_path / "sweep.yaml").runs().values())), "run")
     for name in ("final/total", "val/style", "train/gradient_norm", "images_per_second", "samples", "train/content"):
-        assert name in told, (name, told[:2000], read.stderr)
+        assert name in told, (name, told[:2000])
 
 
 def started(tmp_path: Path, name: str) -> subprocess.Popen[str]:
@@ -169,3 +168,19 @@ def test_dry_run_prints_what_would_be_run(tmp_path: Path, capsys: pytest.Capture
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 15 and all("train.py" in line and "logger=csv" in line for line in lines)
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in SWEEPS if path.stem != "images"], ids=lambda path: path.stem)
+def test_two_commands_of_each_sweep_file_run_offline_and_can_be_read_back(path: Path, tmp_path: Path) -> None:
+    for kind in ("train", "held_out"):
+        (tmp_path / "outputs" / "prepared" / "plain" / kind).mkdir(parents=True)
+        picture = Image.effect_noise((96, 96), 80).convert("RGB")
+        picture.save(tmp_path / "outputs" / "prepared" / "plain" / kind / "one.png")
+    small = [line.strip() for line in QUESTION.splitlines() if "{value: " in line]
+    overrides = [line.replace(": {value: ", "=").rstrip("}") for line in small if "num_blocks" not in line]
+    for number, (name, words) in enumerate(sweep.read(path).runs().items()):
+        if number == 2:
+            return
+        record = told_offline(tmp_path, [*words, *overrides], f"{name}-{number}")
+        assert "final/total" in record
