@@ -90,6 +90,13 @@ class Content(pl.LightningDataModule):
         self.samples_before = 0  # seen by the run before `steps_before`, the step this process starts from
         self.steps_before = 0
 
+    @staticmethod
+    def of(trainer: pl.Trainer) -> "Content":
+        """The content stream that a trainer trains on."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(data, Content)
+        return data
+
     def train_dataloader(self) -> DataLoader[Sample]:
         assert self.trainer is not None
         self.steps_before = self.trainer.global_step  # of the checkpoint, if the run was resumed

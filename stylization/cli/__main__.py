@@ -1,0 +1,3 @@
+from stylization.cli import main
+
+main()

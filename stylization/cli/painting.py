@@ -1,0 +1,166 @@
+"""apply, optimize, probe: from a photograph to a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylization.errors import InputError
+
+if TYPE_CHECKING:
+    from stylization.cli import Commands
+    from stylization.objective import Objective
+
+
+def add(commands: Commands) -> None:
+    """Add them to the parser."""
+    command = commands.add_parser("apply", help="repaint pictures with a trained model")
+    command.add_argument("photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures")
+    command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
+    command.add_argument("--output", type=Path, required=True, help="a picture; for several or a folder, a folder")
+    command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
+    command.add_argument("--strength", type=float, default=1.0, help="0 (the photograph) to 1 (1)")
+    command.add_argument("--keep-colors", choices=["luminance", "matched"], help="give the photograph's colours back")
+    command.add_argument("--scale", type=float, default=1.0, help="strokes so many times larger (1)")
+    command.add_argument("--mask", help="a picture, white where to repaint; of any size")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
+    command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
+    command.set_defaults(run=_apply)
+
+    command = commands.add_parser("optimize", help="repaint by the slow, iterative method: no trained model needed")
+    command.add_argument(
+        "words", metavar="PHOTO|FOLDER|KEY=VALUE", nargs="+", help="pictures, and settings of train.py"
+    )
+    command.add_argument("--style", default="mosaic", help="a bundled style's name, a path or an address (mosaic)")
+    command.add_argument("--output", type=Path, required=True, help="a picture, or for several a folder")
+    command.add_argument("--num-steps", type=int, default=200, help="for each picture (200)")
+    command.add_argument("--size-px", type=int, default=512, help="the short side is reduced to this (512)")
+    command.add_argument("--method", choices=["lbfgs", "adam"], default="lbfgs", help="(lbfgs)")
+    command.add_argument("--start", choices=["photograph", "noise"], default="photograph", help="(photograph)")
+    command.add_argument("--scales", type=int, default=1, help="begin at 1/2, 1/4, ... of the size (1: do not)")
+    command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
+    command.set_defaults(run=_optimize)
+
+    command = commands.add_parser("probe", help="which size and weight suit a style: a sheet over both, in minutes")
+    command.add_argument("picture", metavar="PICTURE", help="the style: a bundled name, a path or an address")
+    command.add_argument("--photo", help="to try it on (default: the cat of the samples)")
+    command.add_argument("--sizes-px", type=int, nargs="+", default=[128, 256, 384], help="of the style (128 256 384)")
+    command.add_argument("--weights", type=float, nargs="+", default=[3, 10, 30, 100], help="of the style term")
+    command.add_argument("--size-px", type=int, default=160, help="of the photograph (160)")
+    command.add_argument("--num-steps", type=int, default=30, help="for each picture (30)")
+    command.add_argument("--output", type=Path, default=Path("outputs/probe.png"), help="(outputs/probe.png)")
+    command.add_argument("--pick", nargs=2, metavar=("SIZE_PX", "WEIGHT"), help="write this choice to conf/style")
+    command.set_defaults(run=_probe)
+
+
+def _apply(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from stylization import images
+    from stylization.memory import keep_memory
+    from stylization.stylizer import load
+
+    jobs = images.paired_paths(options.photos, options.output, keep_suffix=True)
+    stylizer = load(options.model, options.device, options.precision)
+    keep_memory()
+    mask = images.read(options.mask).convert("L") if options.mask else None
+    done, failed, skipped = 0, 0, 0
+    for photo, output in tqdm(jobs, unit="img", disable=len(jobs) < 2):
+        if output.exists() and not options.overwrite and len(jobs) > 1:
+            skipped += 1
+            continue
+        try:
+            read = images.read_photo(photo)
+        except InputError as error:
+            if len(jobs) == 1:
+                raise
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        region = images.to_tensor(mask.resize(read.picture.size))[0] if mask else None
+        painted = stylizer(
+            read.picture,
+            strength=options.strength,
+            keep_colors=options.keep_colors,
+            scale=options.scale,
+            mask=region,
+        )
+        images.save_photo(painted, read, output)
+        done += 1
+    there = f", {skipped} were there already (--overwrite makes them anew)" if skipped else ""
+    print(options.output if len(jobs) == 1 else f"{options.output}: {done} pictures{there}")
+    if failed:
+        print(f"error: {failed} of {len(jobs)} pictures could not be read", file=sys.stderr)
+        raise SystemExit(1)
+
+
+def _optimize(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from stylization import images
+    from stylization.configuration import built_objective, composed
+    from stylization.iterative import optimize
+    from stylization.memory import keep_memory
+
+    for name, least in (("num_steps", 1), ("size_px", 32), ("scales", 1)):
+        if getattr(options, name) < least:
+            raise InputError(f"--{name.replace('_', '-')} must be {least} at least")
+    overrides = [word for word in options.words if is_override(word)]
+    jobs = images.paired_paths([word for word in options.words if word not in overrides], options.output)
+    settings = composed([f"style.image='{options.style}'", *overrides])
+    keep_memory()
+    objectives = [built_objective(settings, 2**k) for k in reversed(range(options.scales))]
+    for photo, output in jobs:
+        if output.exists() and not options.overwrite:
+            print(f"{output} is there already (--overwrite makes it anew)")
+            continue
+        content = images.to_tensor(images.shrink(images.read(photo), options.size_px))[None]
+        with tqdm(total=options.num_steps, unit="step", desc=Path(photo).name) as bar:
+
+            def watch(step: int, terms: dict[str, float], bar: tqdm = bar) -> None:
+                bar.set_postfix_str(", ".join(f"{k} {v:.3g}" for k, v in terms.items()), refresh=False)
+                bar.update()
+
+            stylized = optimize(
+                content, objectives, options.num_steps, method=options.method, start=options.start, watch=watch
+            )
+        images.save(images.to_picture(stylized[0]), output)
+        print(output)
+
+
+def _probe(options: argparse.Namespace) -> None:
+    from stylization import images, probe
+    from stylization.configuration import CONF, built_objective, composed
+    from stylization.content import held_out_samples
+    from stylization.content.stream import held_out
+    from stylization.memory import keep_memory
+
+    if options.pick:
+        size_px, weight = options.pick
+        if not size_px.isdigit() or not weight.replace(".", "", 1).isdigit():
+            raise InputError(f"--pick {size_px} {weight}: give a size in pixels and a weight, 256 30 say")
+        images.read(options.picture)
+        path = probe.write_option(CONF / "style", options.picture, int(size_px), float(weight))
+        print(f"{path}\ntrain it: train.py style={path.stem}")
+        return
+    images.check_suffix(options.output)
+    if options.photo:
+        content = images.to_tensor(images.shrink(images.read(options.photo), options.size_px))[None]
+    else:
+        content = images.to_float(held_out(held_out_samples(), options.size_px))[:1]
+    keep_memory()
+
+    def objective(size_px: int, weight: float) -> Objective:
+        style = [f"style.image='{options.picture}'", f"style.size_px={size_px}"]
+        return built_objective(composed([*style, f"objective.weights.style={weight}"]))
+
+    sheet = probe.sheet(content, objective, options.sizes_px, options.weights, options.num_steps)
+    images.save(sheet, options.output)
+    print(f"{options.output}\nkeep one: stylization probe {options.picture} --pick SIZE_PX WEIGHT")
+
+
+def is_override(word: str) -> bool:
+    """Whether a word is a setting of train.py, not a file or an address."""
+    return "=" in word and "://" not in word and not Path(word).exists()

@@ -1,0 +1,124 @@
+"""sweep, evaluate, report: from a question to an answer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stylization.errors import InputError, written_whole
+
+if TYPE_CHECKING:
+    from stylization.cli import Commands
+
+
+def add(commands: Commands) -> None:
+    """Add them to the parser."""
+    command = commands.add_parser("sweep", help="run a W&B sweep file here, without an account; may be interrupted")
+    command.add_argument("file", metavar="FILE", type=Path, help="sweeps/norms.yaml, say")
+    command.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    command.add_argument("--jobs", type=int, default=1, help="runs at once, which share the cores (1)")
+    command.add_argument("--output", type=Path, help="the folder of the runs (outputs/sweeps/<name of FILE>)")
+    command.set_defaults(run=_sweep)
+
+    command = commands.add_parser("evaluate", help="judge finished runs: terms, meters, statistics, gap to iterative")
+    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
+    command.add_argument("--statistics", help="running,batch,instance,frozen, or some of them (default: the run's own)")
+    command.add_argument(
+        "--iterative", type=int, default=0, metavar="STEPS", help="of the slow method, to compare with"
+    )
+    command.add_argument("--cache", type=Path, default=Path("outputs/iterative"), help="where its pictures are kept")
+    command.add_argument("--judge", choices=["compact", "vgg16", "vgg19"], help="(default: the run's loss network)")
+    command.add_argument("--judge-weights", help="a file, for vgg16 and vgg19")
+    command.add_argument("--style-layers", nargs="+", help="that the judge looks at (default: the run's)")
+    command.add_argument("--content-layers", nargs="+", help="(default: the run's)")
+    command.set_defaults(run=_evaluate)
+
+    command = commands.add_parser("report", help="compare finished runs: a table over seeds, and a picture")
+    command.add_argument("runs", metavar="RUN", type=Path, nargs="+", help="run folders, or folders above them")
+    command.add_argument(
+        "--by", help="the setting that makes the arms, or several with commas (default: what the sweep varies, or norm)"
+    )
+    command.add_argument("--arms", help="which arms and in which order, with commas between")
+    command.add_argument("--output", type=Path, help="the folder of report.html, .md and .csv (default: the first RUN)")
+    command.add_argument("--allow", action="store_true", help="show runs that should not be compared, marked as such")
+    command.add_argument("--picture", type=Path, help="write a picture: a row per photograph, a column per arm")
+    command.add_argument("--photos", type=Path, help="a folder of photographs (default: the held-out samples)")
+    command.set_defaults(run=_report)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    import shlex
+
+    from stylization import sweep
+
+    if options.jobs < 1:
+        raise InputError("--jobs must be 1 at least")
+    asked = sweep.read(options.file)
+    local = sweep.Local(asked, options.output or Path("outputs/sweeps") / asked.name, options.jobs)
+    if options.dry_run:
+        for name, overrides in asked.runs().items():
+            print(shlex.join(local.command(name, overrides)), " # finished" if local.finished(name) else "")
+        return
+    if failed := local.run():
+        print(f"error: {len(failed)} of {len(asked.runs())} runs failed", file=sys.stderr)
+        raise SystemExit(1)
+    print(f"stylization report {local.folder}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from stylization import evaluation, images, report
+    from stylization.configuration import built_content, built_objective, composed, plain
+    from stylization.memory import keep_memory
+
+    keep_memory()
+    choices = options.statistics.split(",") if options.statistics else [None]
+    rows, reference = [], None
+    for run in [run.folder for run in report.finished(options.runs)]:
+        settings = evaluation.settings_of(run)
+        if options.judge:
+            words = [f"loss_network={options.judge}"]
+            words += [f"loss_network.weights='{options.judge_weights}'"] if options.judge_weights else []
+            settings["loss_network"] = plain(composed(words))["loss_network"]
+        for layers in ("style_layers", "content_layers"):
+            settings["objective"][layers] = getattr(options, layers) or settings["objective"][layers]
+        judge = settings["loss_network"]["_target_"].rsplit(".", 1)[1]
+        objective = built_objective(settings)
+        content = images.to_float(built_content(settings).held_out)
+        if options.iterative:
+            reference = evaluation.iterative(settings, objective, content, options.iterative, options.cache)
+        cells = {}
+        for statistics in choices:
+            try:
+                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content)
+            except InputError as error:
+                print(f"{run}, {statistics}: left out, {error}", file=sys.stderr)
+        evaluation.record(run, judge, cells, reference)
+        rows += [(str(run), statistics, cell) for statistics, cell in cells.items()]
+    print(evaluation.table(rows, reference))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from stylization import report
+
+    question, by = report.question_of(options.runs, options.by)
+    arms = report.by(
+        report.finished(options.runs), by, options.arms.split(",") if options.arms else None, options.allow
+    )
+    tables = report.tables(arms)
+    text = "\n\n".join(f"**{heading}**\n\n{table.markdown()}" for _, heading, table in tables)
+    columns = report.columns(arms, options.photos)
+    folder = options.output or options.runs[0]
+    with written_whole(folder / "report.html") as file:
+        file.write(report.page(arms, by, question, columns).encode())
+    with written_whole(folder / "report.md") as file:
+        file.write(f"# {question}\n\n{text}\n".encode())
+    for name, _, table in tables:
+        with written_whole(folder / ("report.csv" if name == "terms" else f"report-{name}.csv")) as file:
+            file.write(table.csv().encode())
+    print(text)
+    if options.picture:
+        report.picture(columns, options.picture)
+        print(options.picture)
+    print(folder / "report.html")
