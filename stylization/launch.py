@@ -68,8 +68,8 @@ def num_wanted(trainer: Mapping[str, Any]) -> tuple[int, int]:
 def num_to_start(trainer: Mapping[str, Any], shares_folder: bool) -> int:
     """How many ranks this process must start; 0 if it is the only one, or one of those that were started.
 
-    Raises `InputError` where what was launched is not what the settings ask for, or where ranks could not agree on
-    a run folder.
+    Raises `InputError` where what was launched, or what GPUs there are, is not what the settings ask for, or where
+    ranks could not agree on a run folder.
     """
     nodes, devices = num_wanted(trainer)
     launched = num_launched()
@@ -78,19 +78,31 @@ def num_to_start(trainer: Mapping[str, Any], shares_folder: bool) -> int:
             f"trainer.num_nodes={nodes}, and one process was launched: start the same line on every node with "
             f"torchrun --nnodes={nodes} --nproc-per-node={devices} ..., or with srun (trainer=slurm)"
         )
-    if launched == 1:
-        return devices if devices > 1 else 0
-    if launched != nodes * devices:
+    if launched not in (1, nodes * devices):
         raise InputError(
             f"trainer.num_nodes={nodes} x trainer.devices={devices} asks for {nodes * devices} processes, and "
             f"{launched} were launched: take trainer=nodes, which counts them, or launch as many"
         )
-    if not shares_folder:
+    if launched > 1 and not shares_folder:
         raise InputError(
             "ranks that were launched together need one run folder, which a clock cannot give them: "
             "add hydra.run.dir=outputs/<name>"
         )
-    return 0
+    _check_gpus(trainer, devices)
+    return devices if launched == 1 and devices > 1 else 0
+
+
+def _check_gpus(trainer: Mapping[str, Any], devices: int) -> None:
+    if trainer.get("accelerator") not in ("gpu", "cuda"):
+        return
+    import torch
+
+    present = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if devices > present:
+        raise InputError(
+            f"trainer.devices={devices} asks for {devices} GPU{'s' * (devices > 1)} of this machine, it has {present}; "
+            "on the CPU: trainer=cpu, or trainer=ddp trainer.accelerator=cpu trainer.precision=32-true"
+        )
 
 
 def run_ranks(num: int, arguments: Sequence[str], max_restarts: int) -> int:

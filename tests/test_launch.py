@@ -59,6 +59,7 @@ def curves(root: Path) -> dict[str, list[float]]:
         "instance, 4": ("norm=instance", *RANKS, "trainer.devices=4"),
         "batch, 1": ("norm=batch",),
         "sync_batch, 2": ("norm=sync_batch", *RANKS),
+        "sync_batch, 4": ("norm=sync_batch", *RANKS, "trainer.devices=4"),
         "batch, 2": ("norm=batch", *RANKS),
     }.items():
         norm, ranks = name.split(", ")
@@ -75,7 +76,8 @@ def curves(root: Path) -> dict[str, list[float]]:
 
 def test_ranks_train_as_one_process_does_but_for_batch_norm_that_is_not_synchronised(tmp_path: Path) -> None:
     found = curves(tmp_path)
-    for several, one in (("instance, 2", "instance, 1"), ("instance, 4", "instance, 1"), ("sync_batch, 2", "batch, 1")):
+    for several in ("instance, 2", "instance, 4", "sync_batch, 2", "sync_batch, 4"):
+        one = "instance, 1" if several.startswith("instance") else "batch, 1"
         assert len(found[several]) == 30
         assert found[several] == pytest.approx(found[one], rel=1e-3), several
     assert found["batch, 2"] != pytest.approx(found["batch, 1"], rel=1e-2)
@@ -260,6 +262,7 @@ def test_sweep_goes_to_a_cluster_as_one_job_for_each_run(tmp_path: Path) -> None
         ((), {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "and 2 were launched"),
         (("trainer=nodes",), {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "add hydra.run.dir="),
         (("trainer.devices=some",), {}, "trainer.devices=some: must be a whole number"),
+        (("trainer=gpu", "trainer.devices=999"), {}, "trainer.devices=999 asks for 999 GPUs of this machine, it has"),
         ((*RANKS, "trainer.devices=3"), {}, "data.batch_size=4 does not divide by 3 ranks"),
     ],
 )

@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--arms", help="which arms and in which order, with commas between")
     command.add_argument("--output", type=Path, help="the folder of report.html, .md and .csv (default: the first RUN)")
+    command.add_argument("--columns", help="of the tables to print, with commas between: total,gap,... (all)")
     command.add_argument("--allow", action="store_true", help="show runs that should not be compared, marked as such")
     command.add_argument("--picture", type=Path, help="write a picture: a row per photograph, a column per arm")
     command.add_argument("--photos", type=Path, help="a folder of photographs (default: the held-out samples)")
@@ -107,6 +108,7 @@ def _report(options: argparse.Namespace) -> None:
         report.finished(options.runs), by, options.arms.split(",") if options.arms else None, options.allow
     )
     tables = report.tables(arms)
+    printed = [(heading, t.only(options.columns.split(",")) if options.columns else t) for _, heading, t in tables]
     text = "\n\n".join(f"**{heading}**\n\n{table.markdown()}" for _, heading, table in tables)
     columns = report.columns(arms, options.photos)
     folder = options.output or options.runs[0]
@@ -117,7 +119,7 @@ def _report(options: argparse.Namespace) -> None:
     for name, _, table in tables:
         with written_whole(folder / ("report.csv" if name == "terms" else f"report-{name}.csv")) as file:
             file.write(table.csv().encode())
-    print(text)
+    print("\n\n".join(f"**{heading}**\n\n{table.markdown()}" for heading, table in printed))
     if options.picture:
         report.picture(columns, options.picture)
         print(options.picture)

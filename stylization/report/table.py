@@ -14,6 +14,7 @@ LOWER_IS_BETTER = {"content", "style", "total", "gap", "border", "checkerboard",
     *("contrast_sensitivity", "shift_sensitivity", "flicker")
 }
 UNTOUCHED = "untouched photograph"
+SHOWN = 0.0001  # the last digit of a table
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Table:
             for column, values in cells.items():
                 writer.writerows((row, column, seed, value) for seed, value in values.items())
         return text.getvalue()
+
+    def only(self, columns: Sequence[str]) -> "Table":
+        """Those of the columns that it has."""
+        return Table(tuple(c for c in columns if c in self.columns), self.cells, self.best)
 
     def shown(self, row: str, column: str) -> str:
         values = list(self.cells[row].get(column, {}).values())
@@ -114,7 +119,7 @@ def _leaders(columns: Sequence[str], rows: Mapping[str, Mapping[str, Mapping[int
 
 
 def _beyond_spread(differences: Sequence[float]) -> bool:
-    return len(differences) > 1 and mean(differences) > stdev(differences)
+    return len(differences) > 1 and mean(differences) > max(stdev(differences), SHOWN)
 
 
 def _spread(values: Sequence[float]) -> str:
