@@ -106,6 +106,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     with launch.others_lost_told():
         trainer.fit(module, datamodule=data, ckpt_path=config.resume)
     summary: Summary = callbacks["summary"]
+    if not summary.facts:  # resumed from a checkpoint of its last step, which needs no training, only its summary
+        summary.finish(trainer, module)
     return summary
 
 

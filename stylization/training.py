@@ -89,7 +89,8 @@ class Training(pl.LightningModule):
             raise InputError(f"resume={path} is damaged or no checkpoint of a run") from error
         if shapes != {key: value.shape for key, value in self.state_dict().items()}:
             raise InputError(f"resume={path}: the checkpoint of another generator or norm; give its run's settings")
-        if saved["global_step"] >= num_steps:
+        stopped_at_its_end = saved["global_step"] == num_steps and not (path.parent.parent / "summary.json").exists()
+        if saved["global_step"] >= num_steps and not stopped_at_its_end:
             raise InputError(f"resume={path}: that run has done {saved['global_step']} of {num_steps} steps already")
 
     def on_train_batch_start(self, batch: Tensor, batch_idx: int) -> None:

@@ -231,6 +231,18 @@ def test_pyramid_resumes_with_the_noise_it_would_have_drawn(tmp_path: Path) -> N
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def test_run_that_was_killed_before_its_summary_gets_it_by_resuming(tmp_path: Path) -> None:
+    whole = run(tmp_path / "run").facts
+    for name in ("summary.json", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    again = run(tmp_path / "run", f"resume='{last}'").facts
+    assert again["val"] == whole["val"] and again["images"] == whole["images"] == 12
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    with pytest.raises(InputError, match="has done 6 of 6 steps already"):
+        run(tmp_path / "other", f"resume='{last}'")
+
+
 def test_apply_writes_a_picture_of_the_same_size(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     Image.effect_noise((51, 40), 80).convert("RGB").save(tmp_path / "photo.jpg")
     output = tmp_path / "new" / "painted.png"

@@ -33,8 +33,9 @@ class Metrics(Logger):
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []  # until the first row is logged, those of the run this one goes on from
         if self.path.exists():
-            with self.path.open(newline="") as file:
-                self.rows = [row for row in csv.DictReader(file) if None not in row.values()]  # the last may be cut
+            lines = self.path.read_text().splitlines(keepends=True)
+            whole = (line for line in lines if line.endswith("\n"))  # the last may be cut
+            self.rows = [row for row in csv.DictReader(whole) if None not in row.values()]
 
     @property
     def name(self) -> str:

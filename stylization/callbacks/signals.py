@@ -36,7 +36,7 @@ class Signals(pl.Callback):
         if trainer.world_size > 1:  # any rank's
             latest = torch.tensor(received, device=pl_module.device)
             received = int(trainer.strategy.reduce(latest, reduce_op="max"))
-        if received:
+        if received and trainer.global_step < trainer.max_steps:  # the last step's end is near enough
             trainer.save_checkpoint(self.checkpoint)
             if received == signal.SIGUSR1 and trainer.is_global_zero:
                 requeue()

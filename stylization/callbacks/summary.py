@@ -62,6 +62,7 @@ class Summary(pl.Callback):
         return self.folder / "checkpoints" / "last.ckpt"
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self.started = time.perf_counter()
         check_agreement(self.config)
         weights = (p for p in pl_module.parameters() if p.requires_grad and p.ndim == 4)
         self.initial_convolutions = digest(weights)[:12]  # before a checkpoint is restored
@@ -74,9 +75,13 @@ class Summary(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self.first_step = time.perf_counter(), trainer.global_step
 
-    @torch.no_grad()
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._check_weights(pl_module)
+        self.finish(trainer, pl_module)
+
+    @torch.no_grad()
+    def finish(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the model and the summary, if the run has done all its steps and this is rank 0."""
         if trainer.global_step < trainer.max_steps or not trainer.is_global_zero:
             return  # interrupted: only a finished run looks finished
         assert isinstance(pl_module, Training)
