@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from statistics import mean, stdev
 
 from stylization.objective import TERMS
@@ -54,14 +55,15 @@ class Table:
 
 
 def terms(arms: Arms) -> Table:
-    """Held-out terms of each arm at the end of its runs."""
-    first = next(iter(arms.values()))[0].summary
-    untouched = {term: {first["seed"]: first["val_initial"][term]} for term in COLUMNS}
+    """Held-out terms of each arm at the end of its runs; those of the untouched photographs, if all have the same."""
+    initial = [run.summary["val_initial"] for runs in arms.values() for run in runs]
+    same = all(isclose(terms["total"], initial[0]["total"], rel_tol=1e-3) for terms in initial)
+    untouched = {UNTOUCHED: {term: {0: initial[0][term]} for term in COLUMNS}} if same else {}
     rows = {
         name: {term: {run.summary["seed"]: run.summary["val"][term] for run in runs} for term in COLUMNS}
         for name, runs in arms.items()
     }
-    return Table(COLUMNS, {UNTOUCHED: untouched, **rows}, _leaders(COLUMNS, rows))
+    return Table(COLUMNS, {**untouched, **rows}, _leaders(COLUMNS, rows))
 
 
 def judges(arms: Arms) -> list[str]:
