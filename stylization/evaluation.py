@@ -35,9 +35,17 @@ class Iterative(NamedTuple):
     seconds_per_image: float
     pictures: str  # the file that keeps them
 
+    def row(self) -> tuple[str, str, dict[str, float]]:
+        """Of the table of evaluations."""
+        cell = {**self.terms, "gap": 1.0, "seconds_per_image": self.seconds_per_image}
+        return f"iterative method, {self.num_steps} steps", "", cell
 
-def evaluate(run: Path, statistics: str | None, objective: Objective, content: Tensor) -> dict[str, float]:
-    """Terms and meters of a run's generator under these `statistics` (None: its own), and its seconds for an image.
+
+def evaluate(
+    run: Path, statistics: str | None, objective: Objective, content: Tensor, reference: Iterative | None
+) -> dict[str, float]:
+    """Terms and meters of a run's generator under these `statistics` (None: its own), and its seconds for an image;
+    with a `reference`, the gap to it, total over its total.
 
     `frozen` statistics are those of the bundled training photographs, pooled. Raises `InputError` for statistics that
     the run cannot have.
@@ -48,6 +56,8 @@ def evaluate(run: Path, statistics: str | None, objective: Objective, content: T
     with torch.inference_mode():
         stylized = generator(content)
         found = mean_terms(objective, stylized, content)
+        if reference is not None:
+            found["gap"] = found["total"] / reference.terms["total"]
         for collection, subject in ((meters(OF_PICTURES), stylized), (meters(OF_GENERATORS), generator)):
             collection.update(subject, content)
             found |= {name: value.item() for name, value in collection.compute().items()}
@@ -141,19 +151,12 @@ def record(run: Path, judge: str, cells: Mapping[str, Mapping[str, float]], refe
         file.write(json.dumps(known, indent=2).encode() + b"\n")
 
 
-def table(rows: Sequence[tuple[str, str, Mapping[str, float]]], reference: Iterative | None) -> str:
-    """Rows of (run, statistics, cell) as Markdown; with a reference, the gap to it: total over its total."""
-    columns = ["content", "style", "tv", "total", *OF_PICTURES, *OF_GENERATORS, "seconds_per_image"]
-    gap = ["gap"] if reference else []
-    lines = ["| run | statistics | " + " | ".join([*columns, *gap]) + " |"]
-    lines.append("| --- | --- |" + " ---: |" * len(columns + gap))
-    for run, statistics, cell in rows:
-        values = [f"{cell[column]:.4f}" for column in columns]
-        values += [f"{cell['total'] / reference.terms['total']:.2f}"] if reference else []
-        lines.append(f"| {run} | {statistics} | {' | '.join(values)} |")
-    if reference:
-        terms = [f"{reference.terms[name]:.4f}" for name in columns[:4]]
-        empty = [""] * (len(columns) - 5)
-        name = f"iterative method, {reference.num_steps} steps"
-        lines.append(f"| {name} | | {' | '.join([*terms, *empty, f'{reference.seconds_per_image:.4f}', '1.00'])} |")
+def table(rows: Sequence[tuple[str, str, Mapping[str, float]]]) -> str:
+    """Rows of (what, statistics, cell) as Markdown; a column for each quantity that any of them has."""
+    known = ("content", "style", "tv", "total", "gap", *OF_PICTURES, *OF_GENERATORS, "seconds_per_image")
+    columns = [column for column in known if any(column in cell for _, _, cell in rows)]
+    lines = [f"| run | statistics | {' | '.join(columns)} |", "| --- | --- |" + " ---: |" * len(columns)]
+    for what, statistics, cell in rows:
+        values = [f"{cell[column]:.4f}" if column in cell else "" for column in columns]
+        lines.append(f"| {what} | {statistics} | {' | '.join(values)} |")
     return "\n".join(lines)

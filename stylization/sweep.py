@@ -140,6 +140,8 @@ class Local:
                 start_new_session=True,  # Ctrl-C is for us, who then let the runs save a checkpoint
             )
             self.processes.add(process)
+            if self.stopped:  # in the meantime
+                process.send_signal(signal.SIGTERM)
             process.wait()
             self.processes.discard(process)
         return self.finished(name)

@@ -50,7 +50,7 @@ def composed(overrides: list[str], photos: Path) -> DictConfig:
     if (kind := config.data.source._target_.rsplit(".", 1)[1]) in places:
         config.data.source.path = str(places[kind])
     for other in ("held_out_source", "targets"):  # of data=prepared and data=pairs
-        if "path" in config.data.get(other, {}):
+        if config.data.get(other, {}).get("_target_") == "stylization.content.folder":
             config.data[other].path = str(photos)
     return config
 

@@ -69,7 +69,7 @@ def test_command_repaints_a_folder_and_pairs_of_it_train(tmp_path: Path, capsys:
         assert picture.size == (64, 48)
     before = (tmp_path / "stylized" / "two.png").stat().st_mtime_ns
     cli.main([*command, *small])
-    assert "is there already" in capsys.readouterr().out
+    assert "2 were there already" in capsys.readouterr().out
     assert (tmp_path / "stylized" / "two.png").stat().st_mtime_ns == before
     for wrong, told in (
         (["--output", f"{tmp_path}/photos/inside"], "is inside the folder"),

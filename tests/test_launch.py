@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ SMALL = (
     # Adam divides gradients by themselves and so makes much of what rounding left of small ones: at a low rate, little.
     *("optimizer=adam_constant", "optimizer.lr=0.00002", "trainer.max_steps=30"),
 )
+Curves = Callable[[str], tuple[list[float], Path]]
 RANKS = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
@@ -50,37 +51,69 @@ def curve(folder: Path) -> list[float]:
         return [float(row["train/total"]) for row in csv.DictReader(file) if row["train/total"]]
 
 
-def curves(root: Path) -> dict[str, list[float]]:
-    """The training curves of runs that share everything but their ranks and how these treat batch norm."""
-    found = {}
-    for name, overrides in {
-        "instance, 1": ("norm=instance",),
-        "instance, 2": ("norm=instance", *RANKS),
-        "instance, 4": ("norm=instance", *RANKS, "trainer.devices=4"),
-        "batch, 1": ("norm=batch",),
-        "sync_batch, 2": ("norm=sync_batch", *RANKS),
-        "sync_batch, 4": ("norm=sync_batch", *RANKS, "trainer.devices=4"),
-        "batch, 2": ("norm=batch", *RANKS),
-    }.items():
-        norm, ranks = name.split(", ")
-        folder, share = root / f"{norm}-{ranks}", 4 // int(ranks)
-        status, _, errors = ended(started(*overrides, f"hydra.run.dir={folder}"))
-        assert status == 0, errors
-        found[name] = curve(folder)
-        summary = json.loads((folder / "summary.json").read_text())
-        assert [summary[key] for key in ("ranks", "batch_size", "batch_size_per_rank")] == [int(ranks), 4, share]
-        assert summary["norm_batch_size"] == {"instance": 1, "sync_batch": 4, "batch": share}[norm]
-        assert summary["images"] == 120
-    return found
+ARMS = {
+    "instance, 1": ("norm=instance",),
+    "instance, 2": ("norm=instance", *RANKS),
+    "instance, 4": ("norm=instance", *RANKS, "trainer.devices=4"),
+    "batch, 1": ("norm=batch",),
+    "sync_batch, 2": ("norm=sync_batch", *RANKS),
+    "sync_batch, 4": ("norm=sync_batch", *RANKS, "trainer.devices=4"),
+    "batch, 2": ("norm=batch", *RANKS),
+}
+SAVING = ("callbacks.checkpoint.every_n_train_steps=10", "callbacks.checkpoint.save_top_k=-1")
 
 
-def test_ranks_train_as_one_process_does_but_for_batch_norm_that_is_not_synchronised(tmp_path: Path) -> None:
-    found = curves(tmp_path)
-    for several in ("instance, 2", "instance, 4", "sync_batch, 2", "sync_batch, 4"):
-        one = "instance, 1" if several.startswith("instance") else "batch, 1"
-        assert len(found[several]) == 30
-        assert found[several] == pytest.approx(found[one], rel=1e-3), several
-    assert found["batch, 2"] != pytest.approx(found["batch, 1"], rel=1e-2)
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory: pytest.TempPathFactory) -> Curves:
+    """The training curve of an arm, and the folder of its run, which is done when first asked for."""
+    root, found = tmp_path_factory.mktemp("curves"), dict[str, tuple[list[float], Path]]()
+
+    def trained(arm: str) -> tuple[list[float], Path]:
+        if arm not in found:
+            norm, ranks = arm.split(", ")
+            folder, share = root / arm.replace(", ", "-"), 4 // int(ranks)
+            status, _, errors = ended(started(*ARMS[arm], *SAVING, f"hydra.run.dir={folder}"))
+            assert status == 0, errors
+            summary = json.loads((folder / "summary.json").read_text())
+            assert [summary[key] for key in ("ranks", "batch_size", "batch_size_per_rank")] == [int(ranks), 4, share]
+            assert summary["norm_batch_size"] == {"instance": 1, "sync_batch": 4, "batch": share}[norm]
+            assert summary["images"] == 120
+            found[arm] = (curve(folder), folder)
+        return found[arm]
+
+    return trained
+
+
+def check_same(curves: Curves, several: str) -> None:
+    one, _ = curves("instance, 1" if several.startswith("instance") else "batch, 1")
+    assert len(one) == 30 and curves(several)[0] == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.xdist_group("curves")
+def test_ranks_train_as_one_process_does_but_for_batch_norm_that_is_not_synchronised(curves: Curves) -> None:
+    for several in ("instance, 2", "sync_batch, 2"):
+        check_same(curves, several)
+    assert curves("batch, 2")[0] != pytest.approx(curves("batch, 1")[0], rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("curves")
+def test_so_do_four_ranks(curves: Curves) -> None:
+    for several in ("instance, 4", "sync_batch, 4"):
+        check_same(curves, several)
+
+
+@pytest.mark.xdist_group("curves")
+@pytest.mark.parametrize(("before", "after"), [("instance, 2", "instance, 1"), ("instance, 1", "instance, 2")])
+def test_resuming_with_another_number_of_ranks_sees_the_same_images_on_the_same_curve(
+    before: str, after: str, curves: Curves, tmp_path: Path
+) -> None:
+    whole, folder = curves(before)
+    resume = f"resume='{folder}/checkpoints/step=000010.ckpt'"
+    status, _, errors = ended(started(*ARMS[after], resume, f"hydra.run.dir={tmp_path}"))
+    assert status == 0, errors
+    assert len(curve(tmp_path)) == 20 and curve(tmp_path) == pytest.approx(whole[10:], rel=1e-3)
+    assert json.loads((tmp_path / "summary.json").read_text())["images"] == 120
 
 
 def children(pid: int) -> list[int]:
@@ -94,7 +127,7 @@ def wait_for_checkpoints(folder: Path, num: int, process: subprocess.Popen[str])
         time.sleep(0.05)
 
 
-LONG = ("trainer.max_steps=200", "callbacks.checkpoint.every_n_train_steps=5", "callbacks.checkpoint.save_top_k=-1")
+LONG = ("trainer.max_steps=60", "callbacks.checkpoint.every_n_train_steps=5", "callbacks.checkpoint.save_top_k=-1")
 
 
 def test_killed_rank_takes_the_run_down_or_starts_it_again_from_the_last_checkpoint(tmp_path: Path) -> None:
@@ -145,21 +178,6 @@ def test_signal_ends_all_ranks_after_the_same_step_with_a_checkpoint(
     assert f"stopped after step {checkpoint['global_step']}" in errors and "Traceback" not in errors
     assert checkpoint["Content"]["samples_seen"] == 4 * checkpoint["global_step"]
     assert not jobs or (tmp_path / "jobs").read_text() == jobs
-
-
-@pytest.mark.parametrize(("before", "after"), [(("trainer.devices=2",), ()), ((), ("trainer.devices=2",))])
-def test_resuming_with_another_number_of_ranks_sees_the_same_images_on_the_same_curve(
-    before: tuple[str, ...], after: tuple[str, ...], tmp_path: Path
-) -> None:
-    saving = ("callbacks.checkpoint.every_n_train_steps=10", "callbacks.checkpoint.save_top_k=-1")
-    resume = f"resume='{tmp_path}/before/checkpoints/step=000010.ckpt'"
-    for name, devices, overrides in (("before", before, saving), ("after", after, (resume,))):
-        ranks = RANKS if devices else ()
-        status, _, errors = ended(started(*ranks, *devices, *overrides, f"hydra.run.dir={tmp_path / name}"))
-        assert status == 0, errors
-    whole, resumed = curve(tmp_path / "before"), curve(tmp_path / "after")
-    assert len(resumed) == 20 and resumed == pytest.approx(whole[10:], rel=1e-3)
-    assert json.loads((tmp_path / "after" / "summary.json").read_text())["images"] == 120
 
 
 def by_hand(rank: int, port: int, *overrides: str) -> subprocess.Popen[str]:

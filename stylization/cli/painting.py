@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stylization.errors import InputError
 
@@ -66,19 +68,8 @@ def _apply(options: argparse.Namespace) -> None:
     stylizer = load(options.model, options.device, options.precision)
     keep_memory()
     mask = images.read(options.mask).convert("L") if options.mask else None
-    done, failed, skipped = 0, 0, 0
-    for photo, output in tqdm(jobs, unit="img", disable=len(jobs) < 2):
-        if output.exists() and not options.overwrite and len(jobs) > 1:
-            skipped += 1
-            continue
-        try:
-            read = images.read_photo(photo)
-        except InputError as error:
-            if len(jobs) == 1:
-                raise
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
-            failed += 1
-            continue
+    batch = _Batch(jobs, options.overwrite)
+    for read, output in tqdm(batch.each(images.read_photo), total=len(jobs), unit="img", disable=len(jobs) < 2):
         region = images.to_tensor(mask.resize(read.picture.size))[0] if mask else None
         painted = stylizer(
             read.picture,
@@ -88,12 +79,44 @@ def _apply(options: argparse.Namespace) -> None:
             mask=region,
         )
         images.save_photo(painted, read, output)
-        done += 1
-    there = f", {skipped} were there already (--overwrite makes them anew)" if skipped else ""
-    print(options.output if len(jobs) == 1 else f"{options.output}: {done} pictures{there}")
-    if failed:
-        print(f"error: {failed} of {len(jobs)} pictures could not be read", file=sys.stderr)
-        raise SystemExit(1)
+    batch.end(options.output)
+
+
+@dataclass
+class _Batch:
+    """Pictures to be made of others, one after the other: what is there is left alone, what cannot be read is told.
+
+    A single one is made anew, and if it cannot be read that is the end.
+    """
+
+    jobs: Sequence[tuple[str, Path]]
+    overwrite: bool
+    num_there: int = 0
+    num_failed: int = 0
+
+    def each(self, read: Callable[[str], Any]) -> Iterator[tuple[Any, Path]]:
+        for name, output in self.jobs:
+            if output.exists() and not self.overwrite and len(self.jobs) > 1:
+                self.num_there += 1
+                continue
+            try:
+                picture = read(name)
+            except InputError as error:
+                if len(self.jobs) == 1:
+                    raise
+                print(f"skipped: {error}", file=sys.stderr)
+                self.num_failed += 1
+                continue
+            yield picture, output
+
+    def end(self, output: Path) -> None:
+        """Say what was done; exit with status 1 if some could not be read."""
+        num_done = len(self.jobs) - self.num_there - self.num_failed
+        there = f", {self.num_there} were there already (--overwrite makes them anew)" if self.num_there else ""
+        print(output if len(self.jobs) == 1 else f"{output}: {num_done} pictures{there}")
+        if self.num_failed:
+            print(f"error: {self.num_failed} of {len(self.jobs)} pictures could not be read", file=sys.stderr)
+            raise SystemExit(1)
 
 
 def _optimize(options: argparse.Namespace) -> None:
@@ -112,12 +135,10 @@ def _optimize(options: argparse.Namespace) -> None:
     settings = composed([f"style.image='{options.style}'", *overrides])
     keep_memory()
     objectives = [built_objective(settings, 2**k) for k in reversed(range(options.scales))]
-    for photo, output in jobs:
-        if output.exists() and not options.overwrite:
-            print(f"{output} is there already (--overwrite makes it anew)")
-            continue
-        content = images.to_tensor(images.shrink(images.read(photo), options.size_px))[None]
-        with tqdm(total=options.num_steps, unit="step", desc=Path(photo).name) as bar:
+    batch = _Batch(jobs, options.overwrite)
+    for picture, output in batch.each(images.read):
+        content = images.to_tensor(images.shrink(picture, options.size_px))[None]
+        with tqdm(total=options.num_steps, unit="step", desc=output.name) as bar:
 
             def watch(step: int, terms: dict[str, float], bar: tqdm = bar) -> None:
                 bar.set_postfix_str(", ".join(f"{k} {v:.3g}" for k, v in terms.items()), refresh=False)
@@ -127,7 +148,7 @@ def _optimize(options: argparse.Namespace) -> None:
                 content, objectives, options.num_steps, method=options.method, start=options.start, watch=watch
             )
         images.save(images.to_picture(stylized[0]), output)
-        print(output)
+    batch.end(options.output)
 
 
 def _probe(options: argparse.Namespace) -> None:

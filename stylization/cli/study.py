@@ -75,7 +75,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     keep_memory()
     choices = options.statistics.split(",") if options.statistics else [None]
-    rows, reference = [], None
+    rows: list[tuple[str, str, dict[str, float]]] = []
     for run in [run.folder for run in report.finished(options.runs)]:
         settings = evaluation.settings_of(run)
         if options.judge:
@@ -87,17 +87,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         judge = settings["loss_network"]["_target_"].rsplit(".", 1)[1]
         objective = built_objective(settings)
         content = images.to_float(built_content(settings).held_out)
+        reference = None
         if options.iterative:
             reference = evaluation.iterative(settings, objective, content, options.iterative, options.cache)
         cells = {}
         for statistics in choices:
             try:
-                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content)
+                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content, reference)
             except InputError as error:
                 print(f"{run}, {statistics}: left out, {error}", file=sys.stderr)
         evaluation.record(run, judge, cells, reference)
         rows += [(str(run), statistics, cell) for statistics, cell in cells.items()]
-    print(evaluation.table(rows, reference))
+        if reference is not None and (row := reference.row()) not in rows:
+            rows.append(row)
+    print(evaluation.table(rows))
 
 
 def _report(options: argparse.Namespace) -> None:

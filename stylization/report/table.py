@@ -81,9 +81,7 @@ def evaluated(arms: Arms, judge: str) -> Table:
             entry = run.evaluation[judge]
             for statistics, values in entry["statistics"].items():
                 row = cells.setdefault(name if statistics == "own" else f"{name}, {statistics} statistics", {})
-                reference = entry.get("iterative")
-                gap = {"gap": values["total"] / reference["terms"]["total"]} if reference else {}
-                for column, value in {**values, **gap}.items():
+                for column, value in values.items():
                     columns[column] = None
                     row.setdefault(column, {})[run.summary["seed"]] = value
     if reference := _reference(arms, judge):
