@@ -24,7 +24,7 @@ method: grid
 description: Does it go on?
 parameters:
   norm: {values: [instance]}
-  seed: {values: [0, 1, 2]}
+  seed: {values: [0, 1]}
   trainer.max_steps: {value: 12}
   generator.width: {value: 4}
   generator.num_blocks: {value: 1}
@@ -123,7 +123,7 @@ def test_sweep_that_was_stopped_twice_ends_as_one_that_was_not(
         assert process.returncode == 0, errors
         assert out.strip() == f"stylization report {tmp_path / name}"
     finished = {path: path.stat().st_mtime for path in tmp_path.rglob("summary.json")}
-    assert len(finished) == 6
+    assert len(finished) == 4
     assert started(tmp_path, "whole").communicate(timeout=60) and finished == {p: p.stat().st_mtime for p in finished}
     pages = []
     for name in ("stopped", "whole"):
@@ -141,8 +141,8 @@ def test_sweep_that_was_stopped_twice_ends_as_one_that_was_not(
     [
         (("method: grid", "method: bayes"), "method 'bayes' needs W&B's server"),
         (("method: grid", "method: grid\nmetod: x"), "unknown key 'metod'"),
-        (("seed: {values: [0, 1, 2]}", "seed: {min: 0, max: 3}"), "parameter 'seed' must have value"),
-        (("seed: {values: [0, 1, 2]}", "seed: [0, 1"), "is no YAML file"),
+        (("seed: {values: [0, 1]}", "seed: {min: 0, max: 3}"), "parameter 'seed' must have value"),
+        (("seed: {values: [0, 1]}", "seed: [0, 1"), "is no YAML file"),
         (("method: grid", "method: grid\nprogram: other.py"), "program 'other.py'; it must be train.py"),
     ],
 )
