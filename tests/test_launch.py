@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from stylization import launch
@@ -182,6 +183,22 @@ def test_signal_ends_all_ranks_after_the_same_step_with_a_checkpoint(
     assert not jobs or (tmp_path / "jobs").read_text() == jobs
 
 
+@pytest.mark.slow
+def test_skips_of_all_ranks_end_up_in_one_table(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for i in range(6):
+        Image.effect_noise((64, 64), 80).convert("RGB").save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"no picture")
+    found = []
+    for name, ranks in (("one", ()), ("two", RANKS)):
+        photos = ("data=folder", f"data.source.path={tmp_path}/photos", "data.num_workers=0")
+        few = ("trainer.max_steps=14", "data.max_damaged_share=0.9", f"hydra.run.dir={tmp_path / name}")
+        status, _, errors = ended(started(*ranks, *photos, *few))
+        assert status == 0, errors
+        found.append((tmp_path / name / "skipped.csv").read_text())
+    assert found[0] == found[1] and found[0].count("bad.jpg,not a picture") == 1
+
+
 def by_hand(rank: int, port: int, *overrides: str) -> subprocess.Popen[str]:
     """One of two ranks, started as a person without torchrun would."""
     place = {"RANK": f"{rank}", "LOCAL_RANK": f"{rank}", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
@@ -220,22 +237,25 @@ HOSTS = ("stylization-a", "stylization-b")
 def hosts() -> Iterator[tuple[str, str]]:
     """Two network namespaces joined by a cable: two hosts, as far as the network can tell."""
 
-    def ip(*words: str) -> bool:
-        return subprocess.run(["ip", *words], capture_output=True, check=False).returncode == 0
+    def ip(words: str) -> bool:
+        found = shutil.which("ip") is not None
+        return found and subprocess.run(["ip", *words.split()], capture_output=True, check=False).returncode == 0
 
+    first, second = HOSTS
     for host in HOSTS:
-        ip("netns", "del", host)
+        ip(f"netns del {host}")
+    steps = [f"netns add {first}", f"netns add {second}"]
+    steps += [f"link add cable0 netns {first} type veth peer cable0 netns {second}"]
+    for number, host in enumerate(HOSTS, start=1):
+        steps += [f"-n {host} addr add 10.77.0.{number}/24 dev cable0"]
+        steps += [f"-n {host} link set cable0 up", f"-n {host} link set lo up"]
     try:
-        if shutil.which("ip") is None or not all(ip("netns", "add", host) for host in HOSTS):
+        if not all(ip(step) for step in steps):
             pytest.skip("network namespaces need root and iproute2")
-        assert ip("link", "add", "cable0", "netns", HOSTS[0], "type", "veth", "peer", "cable0", "netns", HOSTS[1])
-        for number, host in enumerate(HOSTS, start=1):
-            assert ip("-n", host, "addr", "add", f"10.77.0.{number}/24", "dev", "cable0")
-            assert ip("-n", host, "link", "set", "cable0", "up") and ip("-n", host, "link", "set", "lo", "up")
         yield HOSTS
     finally:
         for host in HOSTS:
-            ip("netns", "del", host)
+            ip(f"netns del {host}")
 
 
 def test_two_hosts_train_one_run(hosts: tuple[str, str], tmp_path: Path) -> None:
