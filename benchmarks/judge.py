@@ -15,6 +15,7 @@ from stylization import images, styles
 from stylization.content import folder, held_out_samples, last_images
 from stylization.content.stream import held_out
 from stylization.errors import clear_errors
+from stylization.evaluation import mean_terms
 from stylization.loss_networks import vgg19
 from stylization.memory import keep_memory
 from stylization.objective import TERMS, Objective
@@ -46,12 +47,9 @@ def main() -> None:
     print("| run | loss network | " + " | ".join((*TERMS, "total")) + " |\n| --- | --- |" + " ---: |" * 4)
     for run in options.runs:
         stylizer = load(run)
-        sums = dict.fromkeys((*TERMS, "total"), 0.0)
-        for photograph in photographs.split(1):
-            terms = objective(stylizer(photograph), photograph)
-            for name, value in (terms | {"total": objective.total(terms)}).items():
-                sums[name] += value.item() / len(photographs)
-        print(f"| {run} | {stylizer.facts['loss_network']} | " + " | ".join(f"{v:.4f}" for v in sums.values()) + " |")
+        stylized = torch.cat([stylizer(photograph) for photograph in photographs.split(1)])
+        terms = mean_terms(objective, stylized, photographs)
+        print(f"| {run} | {stylizer.facts['loss_network']} | " + " | ".join(f"{v:.4f}" for v in terms.values()) + " |")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ def _from_environment(default: int, *names: str) -> int:
     return int(value) if value.isdigit() else default
 
 
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def num_wanted(trainer: Mapping[str, Any]) -> tuple[int, int]:
     """The nodes, and the devices of each, that a trainer's settings ask for. Raises `InputError` for no numbers."""
     nodes, devices = trainer.get("num_nodes", 1), trainer.get("devices", 1)
@@ -115,8 +120,7 @@ def run_ranks(num: int, arguments: Sequence[str], max_restarts: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # who failed and how, we say in one line
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores // num)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, num_cores() // num)))
     # Ranks that start again must not find the addresses that the dead ones left in the launcher's store.
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     config = LaunchConfig(

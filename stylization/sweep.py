@@ -18,7 +18,7 @@ import yaml
 from tqdm import tqdm
 
 from stylization.errors import InputError, written_whole
-from stylization.launch import TRAIN
+from stylization.launch import TRAIN, num_cores
 
 KEYS = {"program", "method", "metric", "parameters", "command", "name", "description", "project", "entity", "run_cap"}
 BEGUN = "sweep.json"  # what a sweep's folder was begun with
@@ -129,8 +129,7 @@ class Local:
     def _one(self, name: str, overrides: list[str]) -> bool:
         if self.stopped:
             return False
-        num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, num_cores // self.num_jobs))
+        threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, num_cores() // self.num_jobs))
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
                 self.command(name, overrides),

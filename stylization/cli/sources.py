@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stylization.errors import InputError
+from stylization.launch import num_cores
 
 if TYPE_CHECKING:
     from stylization.cli import Commands
@@ -55,7 +55,7 @@ def add(commands: Commands) -> None:
 
 def _add_source(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", metavar="SOURCE", help="a folder, a .zip, .tar shards, or a URL of one of them")
-    command.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="processes (one a core)")
+    command.add_argument("--workers", type=int, default=num_cores(), help="processes (one a core)")
     command.add_argument("--cache-gb", type=float, default=20.0, help="of a remote source, kept on the local disk (20)")
 
 
