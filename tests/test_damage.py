@@ -17,6 +17,7 @@ from stylization import images
 from stylization.content import Content, Stream, folder
 from stylization.content.stream import Skip, as_csv, collated
 from stylization.errors import Damaged, InputError
+from stylization.images import crops
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -200,9 +201,9 @@ def test_unusual_pictures_are_converted_as_pillow_does_it(kind: str) -> None:
 def test_large_jpegs_are_decoded_at_the_scale_that_is_needed(reduction: int, monkeypatch: pytest.MonkeyPatch) -> None:
     content = encoded(photograph(64 * 2 * reduction, 64 * reduction), "JPEG", quality=95)
     sizes = []
-    decode = images.simplejpeg.decode_jpeg
+    decode = crops.simplejpeg.decode_jpeg
     monkeypatch.setattr(
-        images.simplejpeg, "decode_jpeg", lambda *a, **k: sizes.append((x := decode(*a, **k)).shape[:2]) or x
+        crops.simplejpeg, "decode_jpeg", lambda *a, **k: sizes.append((x := decode(*a, **k)).shape[:2]) or x
     )
     assert (crop(content).double() - upright(content).double()).abs().mean() < 2
     assert sizes == [(64, 128)]

@@ -1,0 +1,48 @@
+"""Pictures in and out: the only package that knows bytes, files, EXIF and colour profiles.
+
+Between here and here, an image is a float RGB tensor in [0, 1], shaped (3, h, w) or (b, 3, h, w). What does not deal
+in tensors works without PyTorch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from stylization.images.files import SUFFIXES, check_suffix, paired_paths
+from stylization.images.photographs import Photo, read_photo, save_photo
+from stylization.images.pictures import read, save, shrink
+
+if TYPE_CHECKING:
+    from stylization.images.crops import ENOUGH, Encoded, square
+    from stylization.images.tensors import sheet, to_float, to_picture, to_tensor, to_uint8
+
+__all__ = [
+    "ENOUGH",
+    "SUFFIXES",
+    "Encoded",
+    "Photo",
+    "check_suffix",
+    "paired_paths",
+    "read",
+    "read_photo",
+    "save",
+    "save_photo",
+    "sheet",
+    "shrink",
+    "square",
+    "to_float",
+    "to_picture",
+    "to_tensor",
+    "to_uint8",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # An exported model is applied where there is no PyTorch.
+    if name in ("sheet", "to_float", "to_picture", "to_tensor", "to_uint8"):
+        from stylization.images import tensors
+
+        return getattr(tensors, name)
+    if name in ("ENOUGH", "Encoded", "square"):
+        from stylization.images import crops
+
+        return getattr(crops, name)
+    raise AttributeError(f"module 'stylization.images' has no attribute '{name}'")

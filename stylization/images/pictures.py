@@ -1,0 +1,100 @@
+"""One picture as Pillow sees it: from bytes to upright 8-bit sRGB, and back into a file."""
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from stylization.errors import Damaged, written_whole
+from stylization.images.files import check_suffix, read_bytes
+
+SRGB = ImageCms.createProfile("sRGB")
+
+
+def read(source: str | Path | bytes, name: str | None = None) -> Image.Image:
+    """A picture as upright 8-bit sRGB, whatever it was: EXIF rotation applied, ICC profile converted,
+    grey, palette, CMYK and 16-bit widened or narrowed, transparency laid on white.
+
+    `source` is a path, an http(s) URL or the file's bytes. Raises `InputError` with its `name` and the reason.
+    """
+    content = source if isinstance(source, bytes) else read_bytes(str(source))
+    name = name or ("picture" if isinstance(source, bytes) else str(source))
+    with naming_damage(name), opened(content, name) as image:
+        image.load()
+        return to_srgb(ImageOps.exif_transpose(image))
+
+
+def opened(content: bytes, name: str) -> Image.Image:
+    if not content:
+        raise Damaged(f"{name} is empty", "empty")
+    with naming_damage(name):
+        return Image.open(io.BytesIO(content))
+
+
+@contextlib.contextmanager
+def naming_damage(name: str) -> Iterator[None]:
+    """Tell what Pillow's decoders raise as `Damaged`, with the picture's name and a reason to count it under."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # twice as large, it is an error
+        try:
+            yield
+        except UnidentifiedImageError:
+            raise Damaged(f"{name} is not a picture that Pillow can read", "not a picture") from None
+        except Image.DecompressionBombError as error:
+            raise Damaged(f"{name} is too large to open: {error}", "too large") from None
+        except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+            reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
+            raise Damaged(f"{name} is damaged: {error}", reason) from None
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I") or image.mode == "F":
+        # 16-bit grey: Pillow's own convert("L") clips at 255 instead of scaling.
+        samples = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray((samples / max(samples.max(), 65535.0) * 255.0).round().astype(np.uint8))
+    if image.mode == "P" or "transparency" in image.info or image.mode in ("LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+    opacity = image.getchannel("A") if image.mode == "RGBA" else None
+    if opacity is not None:
+        image = image.convert("RGB")
+    if profile:
+        image = through_profile(image, profile)
+    image = image.convert("RGB")
+    return image if opacity is None else Image.composite(image, Image.new("RGB", image.size, "white"), opacity)
+
+
+def through_profile(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.profileToProfile(image, source, SRGB, outputMode="RGB") or image
+    except (ImageCms.PyCMSError, OSError):
+        return image  # a broken profile is common in the wild and says nothing about the pixels: take them as sRGB
+
+
+def shrink(image: Image.Image, short_side_px: int) -> Image.Image:
+    """The picture reduced so that its short side is `short_side_px`; smaller ones are left as they are."""
+    scale = short_side_px / min(image.size)
+    if scale >= 1:
+        return image
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write the picture whole or not at all, in the format that the suffix names. Raises `InputError`."""
+    write(image, path, check_suffix(path), {})
+
+
+def write(image: Image.Image, path: Path, image_format: str, options: Mapping[str, Any]) -> None:
+    """Write the picture whole or not at all, in a format of Pillow's and with its options."""
+    quality = {"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}
+    with written_whole(path) as file:
+        image.save(file, format=image_format, **quality, **options)
