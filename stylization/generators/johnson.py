@@ -19,6 +19,8 @@ class Johnson(nn.Module):
     (texture_nets, diversity/models/johnson_in_start.lua).
     """
 
+    multiple, least_px = 4, 16  # of what `paint` takes
+
     def __init__(
         self,
         norm: MakeNorm,
@@ -46,8 +48,11 @@ class Johnson(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
-        enlarged = enlarge(self.input_norm(images), multiple=4, least_px=16)
-        return to_unit_range(self.layers(enlarged)[..., :h, :w])
+        return self.paint(enlarge(images, self.multiple, self.least_px))[..., :h, :w]
+
+    def paint(self, x: Tensor) -> Tensor:
+        """`forward` for images whose sides are multiples of `multiple`, and `least_px` at least."""
+        return to_unit_range(self.layers(self.input_norm(x)))
 
 
 class Residual(nn.Module):

@@ -13,14 +13,16 @@ class Pyramid(nn.Module):
 
     Maps (b, 3, h, w) in [0, 1] to the same shape and range, for every h, w from 16 px. Each scale adds `width`
     channels, 8 in the paper, to those it carries upward: 8, 16, ..., 48 for the paper's 6 scales. The noise is
-    uniform in [0, 1), `num_noise` channels of it; in eval mode it is the same at every call.
+    uniform in [0, 1), `num_noise` channels of it. In eval mode it is `fixed_noise`, the same at every call.
     """
 
     def __init__(
         self, norm: MakeNorm, num_scales: int = 6, width: int = 8, num_noise: int = 3, padding: Padding = "reflect"
     ) -> None:
         super().__init__()
-        self.num_scales, self.num_noise = num_scales, num_noise
+        coarsest = 2 ** (num_scales - 1)
+        self.multiple, self.least_px = coarsest, 2 * coarsest  # 2 px at the coarsest scale can be reflected
+        self.noise = Noise(num_noise)
         self.inputs = nn.ModuleList(_block(norm, 3 + num_noise, width, padding) for _ in range(num_scales))
         self.joins = nn.ModuleList(Join(norm, scale * width, width) for scale in range(1, num_scales))
         self.blocks = nn.ModuleList(
@@ -30,20 +32,45 @@ class Pyramid(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
-        coarsest = 2 ** (self.num_scales - 1)
-        x = enlarge(images, multiple=coarsest, least_px=2 * coarsest)  # 2 px at the coarsest scale can be reflected
-        # Noise for an eval-mode call comes from a generator of its own: the same image gives the same output.
-        random = None if self.training else torch.Generator(x.device).manual_seed(0)
-        seen = [self._with_noise(F.avg_pool2d(x, 2**k) if k else x, random) for k in range(self.num_scales)]
-        y = self.inputs[0](seen[-1])
-        for scale, (join, block) in enumerate(zip(self.joins, self.blocks, strict=True), start=1):
-            y = block(join(y, self.inputs[scale](seen[-1 - scale])))
-        return to_unit_range(self.to_rgb(y)[..., :h, :w])
+        return self.paint(enlarge(images, self.multiple, self.least_px))[..., :h, :w]
 
-    def _with_noise(self, x: Tensor, random: torch.Generator | None) -> Tensor:
-        drawn = len(x) if random is None else 1  # in eval mode an image's noise must not depend on its neighbours
-        noise = torch.rand((drawn, self.num_noise, *x.shape[2:]), generator=random, device=x.device, dtype=x.dtype)
-        return torch.cat([x, noise.expand(len(x), -1, -1, -1)], dim=1)
+    def paint(self, x: Tensor) -> Tensor:
+        """`forward` for images whose sides are multiples of `multiple`, and `least_px` at least."""
+        y = None
+        for scale, see in enumerate(self.inputs):
+            ratio = 2 ** (len(self.inputs) - 1 - scale)
+            image = F.avg_pool2d(x, ratio) if ratio > 1 else x
+            fine = see(torch.cat([image, self.noise(image)], dim=1))
+            y = fine if y is None else self.blocks[scale - 1](self.joins[scale - 1](y, fine))
+        return to_unit_range(self.to_rgb(y))
+
+
+class Noise(nn.Module):
+    """Uniform noise of an image's size: (b, c, h, w) -> (b, num_channels, h, w); in eval mode `fixed_noise`."""
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        self.num_channels = num_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, h, w = x.shape
+        if self.training:
+            return torch.rand((b, self.num_channels, h, w), device=x.device, dtype=x.dtype)
+        return fixed_noise(self.num_channels, torch.arange(h), torch.arange(w)).to(x).expand(b, -1, -1, -1)
+
+
+def fixed_noise(num_channels: int, rows: Tensor, columns: Tensor) -> Tensor:
+    """Uniform noise in [0, 1] that is a function of channel, row and column: (1, num_channels, rows, columns).
+
+    So a picture's noise depends neither on its neighbours in a batch nor on the part of it that is computed, and an
+    exported graph draws the same. A quadratic congruential hash in whole numbers, equal on every machine.
+    """
+    prime = 2**31 - 1
+    mixed = torch.arange(1, num_channels + 1).view(1, -1, 1, 1) * 362437 + rows.view(-1, 1) * 1103515245
+    mixed = (mixed % prime * 69069 + columns * 747796405 + 1) % prime
+    for _ in range(3):  # squares of numbers below 2^31 fit into 64 bits
+        mixed = (mixed * mixed + mixed * 48271 + 12345) % prime
+    return mixed / prime
 
 
 class Join(nn.Module):
