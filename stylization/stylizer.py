@@ -11,11 +11,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stylization import images, model_file
+from stylization import blending, images, model_file
+from stylization.blending import KeepColors
 from stylization.errors import InputError
 from stylization.normalization import freeze_statistics, norms
 
-KeepColors = Literal["luminance", "matched"]
 LEAST_PX = 16  # of what a generator is given
 
 
@@ -64,8 +64,7 @@ class Stylizer:
         scale: float = 1.0,
         mask: Tensor | None = None,
     ) -> Tensor:
-        if not 0 <= strength <= 1:
-            raise InputError(f"strength={strength:g}: must be from 0 to 1")
+        blending.check(strength, keep_colors)
         if not 0.1 <= scale <= 10:
             raise InputError(f"scale={scale:g}: must be from 0.1 to 10")
         if mask is not None and mask.shape != x.shape[2:]:
@@ -74,14 +73,7 @@ class Stylizer:
         given = x.to(weights.device, weights.dtype)
         with self._statistics_of(given, mask):
             stylized = self._at_scale(given, scale).to(x)
-        if keep_colors == "luminance":
-            stylized = with_colours(stylized, x)
-        elif keep_colors == "matched":
-            stylized = with_matched_colours(stylized, x)
-        elif keep_colors is not None:
-            raise InputError(f"keep_colors={keep_colors}: choose luminance or matched")
-        share = strength if mask is None else strength * mask.to(x)
-        return torch.lerp(x, stylized, torch.as_tensor(share).to(x)).clamp(0, 1) if not _is_one(share) else stylized
+        return blending.blended(x, stylized, strength, keep_colors, None if mask is None else mask.to(x))
 
     def _at_scale(self, x: Tensor, scale: float) -> Tensor:
         if scale == 1:
@@ -109,35 +101,6 @@ class Stylizer:
         finally:
             for norm, statistics in zip(norms(self.generator), before, strict=True):
                 norm.statistics = statistics
-
-
-def _is_one(share: float | Tensor) -> bool:
-    return isinstance(share, float | int) and share == 1
-
-
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
-
-
-def with_colours(stylized: Tensor, photograph: Tensor) -> Tensor:
-    """The photograph with the stylization's luminance: (b, 3, h, w) in [0, 1]."""
-    weights = torch.tensor(_LUMINANCE, device=stylized.device, dtype=stylized.dtype).view(1, 3, 1, 1)
-    difference = ((stylized - photograph) * weights).sum(1, keepdim=True)
-    coloured: Tensor = (photograph + difference).clamp(0, 1)
-    return coloured
-
-
-def with_matched_colours(stylized: Tensor, photograph: Tensor) -> Tensor:
-    """The stylization with the photograph's mean and covariance of colours (Gatys et al. 2016b, by Cholesky)."""
-    flat, target = stylized.flatten(2).double(), photograph.flatten(2).double()
-    mean, wanted = flat.mean(2, keepdim=True), target.mean(2, keepdim=True)
-    nearly_nothing = 1e-5 * torch.eye(3, device=stylized.device, dtype=torch.float64)
-    factors = [
-        torch.linalg.cholesky(centred @ centred.mT / centred.shape[2] + nearly_nothing)
-        for centred in (flat - mean, target - wanted)
-    ]
-    moved = factors[1] @ torch.linalg.solve_triangular(factors[0], flat - mean, upper=False) + wanted
-    matched: Tensor = moved.view_as(stylized).to(stylized.dtype).clamp(0, 1)
-    return matched
 
 
 def load(model: str | Path, device: str = "cpu", precision: Literal["float32", "bfloat16"] = "float32") -> Stylizer:
