@@ -17,12 +17,14 @@ KeepColors = Literal["luminance", "matched"]
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def check(strength: float, keep_colors: str | None) -> None:
-    """Raise `InputError` for a strength or a way to keep colours that there is not."""
+def check(strength: float, keep_colors: str | None, scale: float = 1.0) -> None:
+    """Raise `InputError` for a strength, a way to keep colours or a scale that there is not."""
     if not 0 <= strength <= 1:
         raise InputError(f"strength={strength:g}: must be from 0 to 1")
     if keep_colors is not None and keep_colors not in get_args(KeepColors):
         raise InputError(f"keep_colors={keep_colors}: choose luminance or matched")
+    if not 0.1 <= scale <= 10:
+        raise InputError(f"scale={scale:g}: must be from 0.1 to 10")
 
 
 def blended(

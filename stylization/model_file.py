@@ -12,6 +12,7 @@ from torch.nn import Identity, Module
 
 from stylization import generators
 from stylization.errors import InputError, written_whole
+from stylization.generators.blocks import Generator
 from stylization.normalization import Norm
 
 FORMAT = "stylization-1"
@@ -35,7 +36,7 @@ def write(path: Path, generator: Module, architecture: Mapping[str, Any], facts:
         file.write(save(weights, metadata))
 
 
-def read(path: Path) -> tuple[Module, dict[str, Any]]:
+def read(path: Path) -> tuple[Generator, dict[str, Any]]:
     """The generator in a model file, in eval mode, and its facts. Raises `InputError` for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -55,11 +56,11 @@ def read(path: Path) -> tuple[Module, dict[str, Any]]:
         raise InputError(f"{path} does not hold what its description says: {str(error).splitlines()[0]}") from error
 
 
-def build(architecture: Mapping[str, Any]) -> Module:
+def build(architecture: Mapping[str, Any]) -> Generator:
     """A generator with fresh weights from the `generator` and `norm` sections of a configuration."""
     norm, norm_options = _named(architecture["norm"], _NORMS)
     generator, options = _named(architecture["generator"], _GENERATORS)
-    built: Module = generator(**options | {"norm": partial(norm, **norm_options)})
+    built: Generator = generator(**options | {"norm": partial(norm, **norm_options)})
     return built
 
 

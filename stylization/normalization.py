@@ -16,6 +16,7 @@ tested with `running`. Any trained network can be given other test statistics by
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, get_args
 
 import torch
@@ -156,6 +157,17 @@ def set_statistics(network: nn.Module, statistics: Statistics) -> None:
     _check(statistics, get_args(Statistics), "statistics")
     for norm in norms(network):
         norm.statistics = statistics
+
+
+@contextmanager
+def statistics_restored(network: nn.Module) -> Iterator[None]:
+    """Inside, norms may be given other statistics, or frozen at others; afterwards they are as before."""
+    before = [(norm, norm.statistics, norm.frozen_mean, norm.frozen_var) for norm in norms(network)]
+    try:
+        yield
+    finally:
+        for norm, statistics, mean, var in before:
+            norm.statistics, norm.frozen_mean, norm.frozen_var = statistics, mean, var
 
 
 @torch.no_grad()

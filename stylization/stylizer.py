@@ -1,20 +1,19 @@
 """A trained generator, applied."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from stylization import blending, images, model_file
 from stylization.blending import KeepColors
 from stylization.errors import InputError
-from stylization.normalization import freeze_statistics, norms
+from stylization.generators.blocks import Generator
+from stylization.normalization import freeze_statistics, statistics_restored
 
 LEAST_PX = 16  # of what a generator is given
 
@@ -31,8 +30,8 @@ class Stylizer:
     (h, w) in [0, 1] says where to repaint; the norms' statistics are then those of the masked region's box.
     """
 
-    def __init__(self, generator: nn.Module, facts: dict[str, Any]) -> None:
-        self.generator = generator.eval()
+    def __init__(self, generator: Generator, facts: dict[str, Any]) -> None:
+        self.generator = generator.eval().to(memory_format=torch.channels_last)  # convolutions are faster so
         self.facts = facts
 
     @overload
@@ -64,14 +63,15 @@ class Stylizer:
         scale: float = 1.0,
         mask: Tensor | None = None,
     ) -> Tensor:
-        blending.check(strength, keep_colors)
-        if not 0.1 <= scale <= 10:
-            raise InputError(f"scale={scale:g}: must be from 0.1 to 10")
+        blending.check(strength, keep_colors, scale)
         if mask is not None and mask.shape != x.shape[2:]:
             raise InputError(f"the mask is {tuple(mask.shape)}, the picture {tuple(x.shape[2:])}: they must be equal")
         weights = next(self.generator.parameters())
-        given = x.to(weights.device, weights.dtype)
-        with self._statistics_of(given, mask):
+        given = x.to(weights.device, weights.dtype, memory_format=torch.channels_last)
+        box = None if mask is None else region(mask)
+        with statistics_restored(self.generator):
+            if box is not None:
+                freeze_statistics(self.generator, given[..., slice(*box[0]), slice(*box[1])])
             stylized = self._at_scale(given, scale).to(x)
         return blending.blended(x, stylized, strength, keep_colors, None if mask is None else mask.to(x))
 
@@ -82,25 +82,21 @@ class Stylizer:
         h, w = x.shape[2:]
         size = (max(LEAST_PX, round(h / scale)), max(LEAST_PX, round(w / scale)))
         small = functional.interpolate(x, size, mode="bilinear", antialias=True)
-        detail = x - functional.interpolate(small, (h, w), mode="bicubic") if scale > 1 else torch.zeros_like(x)
+        detail = (
+            x - functional.interpolate(small, (h, w), mode="bicubic", antialias=True)
+            if scale > 1
+            else torch.zeros_like(x)
+        )
         painted = functional.interpolate(self.generator(small), (h, w), mode="bicubic", antialias=True)
         return (painted + detail).clamp(0, 1)
 
-    @contextmanager
-    def _statistics_of(self, x: Tensor, mask: Tensor | None) -> Iterator[None]:
-        """The norms' statistics as they are, or, for a mask, those of the box around it."""
-        if mask is None or not bool((mask > 0.5).any()):
-            yield
-            return
-        rows, columns = (torch.nonzero((mask > 0.5).any(dim)).flatten() for dim in (1, 0))
-        top, bottom, left, right = (int(i) for i in (rows[0], rows[-1], columns[0], columns[-1]))
-        before = [norm.statistics for norm in norms(self.generator)]
-        freeze_statistics(self.generator, x[..., top : bottom + 1, left : right + 1])
-        try:
-            yield
-        finally:
-            for norm, statistics in zip(norms(self.generator), before, strict=True):
-                norm.statistics = statistics
+
+def region(mask: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """The box, rows and columns, around what a mask (h, w) selects; None if that is nothing."""
+    if not bool((mask > 0.5).any()):
+        return None
+    rows, columns = (torch.nonzero((mask > 0.5).any(dim)).flatten() for dim in (1, 0))
+    return (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
 
 
 def load(model: str | Path, device: str = "cpu", precision: Literal["float32", "bfloat16"] = "float32") -> Stylizer:

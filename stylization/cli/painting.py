@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from stylization.errors import InputError
 
 if TYPE_CHECKING:
+    from tqdm import tqdm
+
     from stylization.cli import Commands
     from stylization.objective import Objective
 
@@ -27,6 +30,14 @@ def add(commands: Commands) -> None:
     command.add_argument("--keep-colors", choices=["luminance", "matched"], help="give the photograph's colours back")
     command.add_argument("--scale", type=float, default=1.0, help="strokes so many times larger (1)")
     command.add_argument("--mask", help="a picture, white where to repaint; of any size")
+    command.add_argument(
+        "--tile",
+        choices=["auto", "thumbnail", "never"],
+        default="auto",
+        help="what is larger than the memory: auto, by tiles with the statistics of the whole, exactly; thumbnail, "
+        "with those of a thumbnail, in one pass; never (auto)",
+    )
+    command.add_argument("--memory", default="2GB", metavar="SIZE", help="that the process may take, 1GB say (2GB)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
     command.set_defaults(run=_apply)
@@ -62,24 +73,35 @@ def _apply(options: argparse.Namespace) -> None:
 
     from stylization import images
     from stylization.memory import keep_memory
+    from stylization.repainting import Look, repainted
     from stylization.stylizer import load
 
     jobs = images.paired_paths(options.photos, options.output, keep_suffix=True)
+    look = Look(options.strength, options.keep_colors, options.scale, options.mask)
+    memory_bytes = _bytes(options.memory)
+    if look.mask is not None:
+        images.Photograph(look.mask)  # told before anything is done
     stylizer = load(options.model, options.device, options.precision)
     keep_memory()
-    mask = images.read(options.mask).convert("L") if options.mask else None
     batch = _Batch(jobs, options.overwrite)
-    for read, output in tqdm(batch.each(images.read_photo), total=len(jobs), unit="img", disable=len(jobs) < 2):
-        region = images.to_tensor(mask.resize(read.picture.size))[0] if mask else None
-        painted = stylizer(
-            read.picture,
-            strength=options.strength,
-            keep_colors=options.keep_colors,
-            scale=options.scale,
-            mask=region,
-        )
-        images.save_photo(painted, read, output)
+    with tqdm(total=len(jobs), unit="img", bar_format=BAR, delay=1) as bar:
+        for photo, output in batch.each(images.Photograph, bar):
+            bar.set_postfix_str(output.name, refresh=False)
+            with repainted(stylizer, photo, look, options.tile, memory_bytes, bar.update) as painted:
+                photo.save(painted, output)
     batch.end(options.output)
+
+
+BAR = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
+
+
+def _bytes(size: str) -> float:
+    """A size such as 800MB, 1.5GB or 2e9."""
+    for suffix, unit in (("GB", 1e9), ("MB", 1e6), ("", 1.0)):
+        if size.upper().endswith(suffix):
+            with contextlib.suppress(ValueError):
+                return float(size[: len(size) - len(suffix)]) * unit
+    raise InputError(f"--memory {size}: give a size such as 800MB or 2GB")
 
 
 @dataclass
@@ -94,8 +116,10 @@ class _Batch:
     num_there: int = 0
     num_failed: int = 0
 
-    def each(self, read: Callable[[str], Any]) -> Iterator[tuple[Any, Path]]:
-        for name, output in self.jobs:
+    def each(self, read: Callable[[str], Any], bar: tqdm | None = None) -> Iterator[tuple[Any, Path]]:
+        for number, (name, output) in enumerate(self.jobs):
+            if bar is not None:
+                bar.update(number - bar.n)
             if output.exists() and not self.overwrite and len(self.jobs) > 1:
                 self.num_there += 1
                 continue

@@ -5,10 +5,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from stylization.errors import InputError
-from stylization.generators.blocks import MakeNorm, Padding, convolution, enlarge, to_unit_range
+from stylization.generators.blocks import Generator, MakeNorm, Padding, convolution, to_unit_range
 
 
-class Johnson(nn.Module):
+class Johnson(Generator):
     """Down by two strided convolutions, through residual blocks, up again (Johnson et al. 2016, supplement, table 1).
 
     Maps (b, 3, h, w) in [0, 1] to the same shape and range, for every h, w from 16 px. `width` is the number of
@@ -19,7 +19,7 @@ class Johnson(nn.Module):
     (texture_nets, diversity/models/johnson_in_start.lua).
     """
 
-    multiple, least_px = 4, 16  # of what `paint` takes
+    multiple, least_px = 4, 16
 
     def __init__(
         self,
@@ -46,12 +46,7 @@ class Johnson(nn.Module):
             convolution(width, 3, 9, padding),
         )
 
-    def forward(self, images: Tensor) -> Tensor:
-        h, w = images.shape[-2:]
-        return self.paint(enlarge(images, self.multiple, self.least_px))[..., :h, :w]
-
     def paint(self, x: Tensor) -> Tensor:
-        """`forward` for images whose sides are multiples of `multiple`, and `least_px` at least."""
         return to_unit_range(self.layers(self.input_norm(x)))
 
 

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stylization.generators.blocks import MakeNorm, Padding, convolution, enlarge, to_unit_range
+from stylization.generators.blocks import Generator, MakeNorm, Padding, convolution, to_unit_range
 
 
-class Pyramid(nn.Module):
+class Pyramid(Generator):
     """From coarse to fine: each scale sees the image and fresh noise at its size, and joins what is below it
     (Ulyanov et al. 2016a; the authors' pyramid.lua).
 
@@ -30,12 +30,7 @@ class Pyramid(nn.Module):
         )
         self.to_rgb = nn.Conv2d(num_scales * width, 3, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        h, w = images.shape[-2:]
-        return self.paint(enlarge(images, self.multiple, self.least_px))[..., :h, :w]
-
     def paint(self, x: Tensor) -> Tensor:
-        """`forward` for images whose sides are multiples of `multiple`, and `least_px` at least."""
         y = None
         for scale, see in enumerate(self.inputs):
             ratio = 2 ** (len(self.inputs) - 1 - scale)

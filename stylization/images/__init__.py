@@ -7,7 +7,7 @@ in tensors works without PyTorch.
 from typing import TYPE_CHECKING, Any
 
 from stylization.images.files import SUFFIXES, check_suffix, paired_paths
-from stylization.images.photographs import Photo, read_photo, save_photo
+from stylization.images.photographs import Photograph, as_image, quantized
 from stylization.images.pictures import read, save, shrink
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ __all__ = [
     "ENOUGH",
     "SUFFIXES",
     "Encoded",
-    "Photo",
+    "Photograph",
+    "as_image",
     "check_suffix",
     "paired_paths",
+    "quantized",
     "read",
-    "read_photo",
     "save",
-    "save_photo",
     "sheet",
     "shrink",
     "square",

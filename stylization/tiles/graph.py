@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from stylization.generators.blocks import Generator
 from stylization.generators.pyramid import Noise, fixed_noise
 from stylization.normalization import Norm
 
@@ -40,7 +41,7 @@ class Part:
 class Graph:
     """A generator's `paint` as nodes in the order of computation, for a picture of (h, w) pixels."""
 
-    def __init__(self, generator: nn.Module, size: tuple[int, int]) -> None:
+    def __init__(self, generator: Generator, size: tuple[int, int]) -> None:
         self.nodes: list[Node] = []
         self.circular = any(getattr(module, "padding_mode", None) == "circular" for module in generator.modules())
         numbers: dict[fx.Node, int] = {}

@@ -3,16 +3,16 @@
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylization.errors import InputError
-from stylization.normalization import Norm, norms
+from stylization.generators.blocks import Generator
+from stylization.normalization import Norm, statistics_restored
 from stylization.tiles.graph import Box, Graph, Part, Span
 from stylization.tiles.plan import Plan
 from stylization.tiles.store import Store
@@ -51,41 +51,44 @@ class Tiled:
     `folder` is where activations are kept meanwhile; None takes the system's folder for temporary files.
     """
 
-    def __init__(self, generator: nn.Module, memory_bytes: float, folder: Path | None = None) -> None:
+    def __init__(self, generator: Generator, memory_bytes: float, folder: Path | None = None) -> None:
         self.generator, self.memory_bytes = generator, memory_bytes
         self.folder = folder or Path(tempfile.gettempdir())
         self.like = next(generator.parameters())
 
-    @torch.no_grad()
     def __call__(self, size: tuple[int, int], read: Read, write: Write, watch: Watch = lambda share: None) -> Plan:
         """Repaint a picture of (h, w) pixels that `read` gives in parts; `write` gets parts of (1, 3, h, w).
 
         Raises `InputError` if not even small tiles go into the memory.
         """
-        whole = self._enlarged(size)
+        with statistics_restored(self.generator):
+            return self._passes(size, read, write, watch)
+
+    def freeze(self, size: tuple[int, int], read: Read, watch: Watch = lambda share: None) -> None:
+        """Freeze the norms at their statistics of a picture."""
+        self._passes(size, read, None, watch)
+
+    @torch.no_grad()
+    def _passes(self, size: tuple[int, int], read: Read, write: Write | None, watch: Watch) -> Plan:
+        whole = self.generator.enlarged(size)
         plan = Plan(Graph(self.generator, whole), self._disk_bytes(), self.like.element_size())
-        sides = [self._side(plan, p) for p in range(len(plan.targets))]
-        tiles = [list(_tiles(whole, side)) for side in sides]
-        seconds = [plan.seconds(targets, p) for p, targets in enumerate(plan.targets)]
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix="stylization-") as folder, self._norms_restored():
+        passes = plan.targets if write is not None else plan.targets[:-1]
+        tiles = [list(_tiles(whole, self._side(plan, p))) for p in range(len(passes))]
+        seconds = [plan.seconds(targets, p) for p, targets in enumerate(passes)]
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix="stylization-") as folder:
             store = Store(Path(folder))
             for p, cores in enumerate(tiles):
                 moments = {n: Moments() for n in plan.norms(p)}
                 for core in cores:
                     painted = self._paint(plan, p, core, _Source(read, size), store, moments)
-                    if painted is not None:
+                    if write is not None and painted is not None:
                         _write_within(size, core, painted, write)
                     watch(seconds[p] / sum(seconds) / len(cores))
                 for number, gathered in moments.items():
-                    gathered.give(plan.graph.nodes[number].norm, self.like)
+                    gathered.give(plan.norm(number), self.like)
                 for number in [n for n, last in plan.last_uses.items() if last == p]:
                     store.drop(number)
         return plan
-
-    def _enlarged(self, size: tuple[int, int]) -> tuple[int, int]:
-        multiple, least_px = self.generator.multiple, self.generator.least_px
-        h, w = (max(-(-side // multiple) * multiple, least_px) for side in size)
-        return h, w
 
     def _disk_bytes(self) -> float:
         return 0.9 * shutil.disk_usage(self.folder).free
@@ -97,7 +100,9 @@ class Tiled:
         side = -(-max(h, w) // step) * step
         while plan.tile_bytes(p, _central((h, w), side, step)) > self.memory_bytes:
             if side == step:
-                raise InputError(f"--memory: tiles of {step} px need more than the {self.memory_bytes / 1e6:.0f} MB left")
+                raise InputError(
+                    f"--memory: tiles of {step} px need more than the {self.memory_bytes / 1e6:.0f} MB left"
+                )
             side = max(step, int(side / 1.1) // step * step)
         return side
 
@@ -125,19 +130,10 @@ class Tiled:
                 store.write(number, node, own, _part(values[number], box, own))
             for norm in (n for n in moments if nodes[n].inputs[0] == number):
                 part = _part(values[number], box, own)
-                moments[norm].add(part[0, 0].numel(), *nodes[norm].norm.moments(part.float()))
+                moments[norm].add(part[0, 0].numel(), *plan.norm(norm).moments(part.float()))
             for given_number in [i for i in values if last.get(i, -1) == number]:
                 del values[given_number]
         return values.get(len(nodes) - 1)
-
-    @contextmanager
-    def _norms_restored(self) -> Iterator[None]:
-        before = [(norm.statistics, norm.frozen_mean, norm.frozen_var) for norm in norms(self.generator)]
-        try:
-            yield
-        finally:
-            for norm, (statistics, mean, var) in zip(norms(self.generator), before, strict=True):
-                norm.statistics, norm.frozen_mean, norm.frozen_var = statistics, mean, var
 
 
 @dataclass
@@ -190,8 +186,9 @@ def _write_within(size: tuple[int, int], core: Box, painted: Tensor, write: Writ
         write(box, painted[..., : box[0][1] - top, : box[1][1] - left])
 
 
-def untiled_bytes(generator: nn.Module, size: tuple[int, int]) -> int:
+def untiled_bytes(generator: Generator, size: tuple[int, int]) -> int:
     """How much memory the activations of a whole picture take, at the moment when they take most."""
     like = next(generator.parameters())
-    plan = Plan(Graph(generator, size), 0, like.element_size(), statistics_known=True)
-    return plan.tile_bytes(0, ((0, size[0]), (0, size[1])))
+    h, w = generator.enlarged(size)
+    plan = Plan(Graph(generator, (h, w)), 0, like.element_size(), statistics_known=True)
+    return plan.tile_bytes(0, ((0, h), (0, w)))

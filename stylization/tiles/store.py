@@ -39,7 +39,9 @@ class Store:
         for y in range(top, bottom):
             for start, end in _wrapped((left, right), w):
                 self.files[number].seek(((y % h) * w + start % w) * pixel_bytes)
-                self.files[number].readinto(into[y - top, (start - left) * pixel_bytes : (end - left) * pixel_bytes].data)
+                self.files[number].readinto(
+                    into[y - top, (start - left) * pixel_bytes : (end - left) * pixel_bytes].data
+                )
         return rows.permute(2, 0, 1)[None].to(like.device)
 
     def drop(self, number: int) -> None:

@@ -1,0 +1,211 @@
+"""A photograph's file, repainted at any size within a given memory."""
+
+import operator
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyvips
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stylization import blending, images
+from stylization.blending import ColourMatch, KeepColors, Moments
+from stylization.images import Photograph
+from stylization.normalization import freeze_statistics, statistics_restored
+from stylization.stylizer import LEAST_PX, Stylizer
+from stylization.tiles import Tiled, untiled_bytes
+from stylization.tiles.graph import Box, Span
+
+Tile = Literal["auto", "thumbnail", "never"]
+Watch = Callable[[float], None]  # is told by how much of the whole the work has gone on
+THUMBNAIL_PX = 1024  # of its long side (Chen et al. 2022)
+STRIP_PIXELS = 2**20
+RESERVED_BYTES = 100e6  # for libvips' strips and ours
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a photograph is to be repainted: see `Stylizer`. `mask` is a picture's name."""
+
+    strength: float = 1.0
+    keep_colors: KeepColors | None = None
+    scale: float = 1.0
+    mask: str | None = None
+
+    def __post_init__(self) -> None:
+        blending.check(self.strength, self.keep_colors, self.scale)
+
+
+@contextmanager
+def repainted(
+    stylizer: Stylizer,
+    photo: Photograph,
+    look: Look,
+    tile: Tile = "auto",
+    memory_bytes: float = 2e9,
+    watch: Watch = lambda share: None,
+) -> Iterator[pyvips.Image]:
+    """The photograph repainted, to be saved inside: parts of it may lie in temporary files.
+
+    `tile` says what is done with a photograph too large for `memory_bytes`, which counts the whole process: "auto"
+    repaints it part by part with the statistics of the whole, exactly; "thumbnail" with those of a thumbnail, in one
+    pass, whatever its size; "never" repaints it as a whole all the same.
+    """
+    mask = _mask(look.mask, photo) if look.mask else None
+    left = memory_bytes - resident_bytes() - RESERVED_BYTES
+    if tile == "never" or (tile == "auto" and _whole_bytes(stylizer, photo, look.scale) <= left):
+        region_mask = None if mask is None else torch.from_numpy(_shares(mask, (0, photo.height)))
+        x = torch.from_numpy(photo.whole())[None]
+        painted = stylizer(x, strength=look.strength, keep_colors=look.keep_colors, scale=look.scale, mask=region_mask)
+        watch(1.0)
+        yield images.as_image(painted[0].cpu().numpy(), photo.depth)
+        return
+    with tempfile.TemporaryDirectory(prefix="stylization-") as folder:
+        small = photo if look.scale == 1 else photo.showing(_resized(photo.srgb, 1 / look.scale))
+        canvas = Canvas(Path(folder) / "stylized", small.height, small.width)
+        with statistics_restored(stylizer.generator):
+            box = None if mask is None else _region(mask, small)
+            if tile == "thumbnail":
+                _freeze_at_thumbnail(stylizer, small, box)
+            tiled = Tiled(stylizer.generator, left)
+            if tile == "auto" and box is not None:
+                tiled.freeze(*_within(small, box))
+            size, read = _within(small, ((0, small.height), (0, small.width)))
+            tiled(size, read, lambda box, part: canvas.write(box, part[0].float().cpu().numpy()), watch)
+        stylized = canvas.image() if small is photo else _enlarged(canvas.image(), small, photo)
+        yield _blended(photo, photo.showing(stylized, depth=16), look, mask, Path(folder) / "blended")
+
+
+def resident_bytes() -> int:
+    """The most memory that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class Canvas:
+    """A picture on the disk, (h, w, 3) of 16 bits, written in parts."""
+
+    def __init__(self, path: Path, height: int, width: int) -> None:
+        self.path, self.height, self.width = path, height, width
+        self.file = path.open("w+b", buffering=0)
+
+    def write(self, box: Box, part: NDArray[np.float32]) -> None:
+        """Write a part (3, h, w) in [0, 1]."""
+        (top, _), (left, _) = box
+        for y, row in enumerate(images.quantized(part, 16).transpose(1, 2, 0)):
+            self.file.seek(((top + y) * self.width + left) * 6)
+            self.file.write(row.tobytes())
+
+    def image(self) -> pyvips.Image:
+        """What was written, as a picture of libvips."""
+        self.file.close()
+        raw = pyvips.Image.rawload(str(self.path), self.width, self.height, 6)
+        return raw.copy(bands=3, format="ushort", interpretation="rgb16")
+
+
+def _blended(
+    photo: Photograph, stylized: Photograph, look: Look, mask: pyvips.Image | None, path: Path
+) -> pyvips.Image:
+    """Strength, colours and mask, strip by strip."""
+    if look.strength == 1 and look.keep_colors is None and mask is None:
+        return _of_depth(stylized.srgb, photo.depth)
+    step, columns = max(1, STRIP_PIXELS // photo.width), (0, photo.width)
+    strips = [(top, min(top + step, photo.height)) for top in range(0, photo.height, step)]
+    colours = None
+    if look.keep_colors == "matched":
+        ours, theirs = (
+            reduce(operator.add, (Moments.of(picture.part(rows, columns)) for rows in strips))
+            for picture in (stylized, photo)
+        )
+        colours = ColourMatch(ours, theirs)
+    canvas = Canvas(path, photo.height, photo.width)
+    for rows in strips:
+        shares = None if mask is None else _shares(mask, rows)
+        parts = photo.part(rows, columns), stylized.part(rows, columns)
+        canvas.write((rows, columns), blending.blended(*parts, look.strength, look.keep_colors, shares, colours))
+    return _of_depth(canvas.image(), photo.depth)
+
+
+def _of_depth(picture: pyvips.Image, depth: int) -> pyvips.Image:
+    return picture if depth == 16 else (picture / 257).rint().cast("uchar").copy(interpretation="srgb")
+
+
+def _resized(picture: pyvips.Image, share: float) -> pyvips.Image:
+    """As large as `Stylizer` makes it, by the same kernel, antialiased."""
+    h, w = (max(LEAST_PX, round(side * share)) for side in (picture.height, picture.width))
+    return picture.resize(w / picture.width, vscale=h / picture.height, kernel="linear")
+
+
+def _enlarged(stylized: pyvips.Image, small: Photograph, photo: Photograph) -> pyvips.Image:
+    """A stylization of the reduced photograph at the size of the whole, with the details that only the whole has."""
+
+    def to_size(picture: pyvips.Image) -> pyvips.Image:
+        return picture.resize(photo.width / small.width, vscale=photo.height / small.height, kernel="cubic")
+
+    large = to_size(stylized)
+    if photo.width > small.width:
+        unit = 1 if photo.depth == 16 else 257
+        large = large + (photo.srgb.cast("float") - to_size(small.srgb.cast("float"))) * unit
+    return large.rint().cast("ushort").copy(interpretation="rgb16")
+
+
+def _mask(name: str, photo: Photograph) -> pyvips.Image:
+    """One band of 8 bits, white where to repaint, of the photograph's size."""
+    mask = Photograph(name).srgb.colourspace("b-w").cast("uchar")
+    return mask.resize(photo.width / mask.width, vscale=photo.height / mask.height)
+
+
+def _shares(mask: pyvips.Image, rows: Span) -> NDArray[np.float32]:
+    levels = mask.crop(0, rows[0], mask.width, rows[1] - rows[0]).numpy()
+    shares: NDArray[np.float32] = levels.reshape(rows[1] - rows[0], mask.width).astype(np.float32) / np.float32(255)
+    return shares
+
+
+def _region(mask: pyvips.Image, small: Photograph) -> Box | None:
+    """The box, in the reduced photograph, around what the mask selects."""
+    left, top, width, height = (mask > 127).find_trim(background=[0], threshold=0.5)
+    if not width:
+        return None
+    share = small.width / mask.width, small.height / mask.height
+    rows = round(top * share[1]), max(round((top + height) * share[1]), round(top * share[1]) + LEAST_PX)
+    columns = round(left * share[0]), max(round((left + width) * share[0]), round(left * share[0]) + LEAST_PX)
+    return (rows[0], min(rows[1], small.height)), (columns[0], min(columns[1], small.width))
+
+
+def _within(photo: Photograph, box: Box) -> tuple[tuple[int, int], Callable[[Span, Span], Tensor]]:
+    """The size of a part of the photograph, and how to read that part in parts."""
+    (top, bottom), (left, right) = box
+
+    def read(rows: Span, columns: Span) -> Tensor:
+        part = photo.part((top + rows[0], top + rows[1]), (left + columns[0], left + columns[1]))
+        return torch.from_numpy(part)[None]
+
+    return (bottom - top, right - left), read
+
+
+def _whole_bytes(stylizer: Stylizer, photo: Photograph, scale: float) -> float:
+    """What repainting it as a whole takes: activations, and half a dozen copies of the picture."""
+    size = max(LEAST_PX, round(photo.height / scale)), max(LEAST_PX, round(photo.width / scale))
+    return float(untiled_bytes(stylizer.generator, size)) + 72.0 * int(photo.height) * int(photo.width)
+
+
+def _freeze_at_thumbnail(stylizer: Stylizer, photo: Photograph, box: Box | None) -> None:
+    thumbnail = photo.reduced(THUMBNAIL_PX)
+    share = thumbnail.height / photo.height
+    rows, columns = box or ((0, photo.height), (0, photo.width))
+    spans = [
+        (int(start * share), min(max(round(end * share), int(start * share) + LEAST_PX), side))
+        for (start, end), side in zip((rows, columns), (thumbnail.height, thumbnail.width), strict=True)
+    ]
+    part = thumbnail.part(spans[0], spans[1])
+    weights = next(stylizer.generator.parameters())
+    freeze_statistics(stylizer.generator, torch.from_numpy(part)[None].to(weights))
