@@ -3,6 +3,7 @@
 from typing import Literal
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stylization.errors import InputError
 from stylization.generators.blocks import Generator, MakeNorm, Padding, convolution, to_unit_range
@@ -75,6 +76,18 @@ def _layer(
 def _upsampled(norm: MakeNorm, in_channels: int, out_channels: int, padding: Padding, way: str) -> list[nn.Module]:
     if way == "nearest":
         return [nn.Upsample(scale_factor=2, mode="nearest"), *_layer(norm, in_channels, out_channels, 3, padding)]
-    # A transposed convolution knows no padding but zero.
-    transposed = nn.ConvTranspose2d(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
-    return [transposed, norm(out_channels), nn.ReLU()]
+    return [Transposed(in_channels, out_channels, padding), norm(out_channels), nn.ReLU()]
+
+
+class Transposed(nn.ConvTranspose2d):
+    """A convolution of stride 1/2, which doubles both sides. Knows no padding but zero and circular."""
+
+    def __init__(self, in_channels: int, out_channels: int, padding: str) -> None:
+        super().__init__(in_channels, out_channels, 3, stride=2, padding=1, output_padding=1)
+        self.circular = padding == "circular"
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        h, w = x.shape[2:]
+        if self.circular:  # only the last row and column see beyond the border
+            x = F.pad(x, (0, 1, 0, 1), mode="circular")
+        return super().forward(x)[..., : 2 * h, : 2 * w]

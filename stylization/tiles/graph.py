@@ -3,12 +3,14 @@
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from stylization.generators.blocks import Generator
+from stylization.generators.johnson import Transposed
 from stylization.generators.pyramid import Noise, fixed_noise
 from stylization.normalization import Norm
 
@@ -66,7 +68,7 @@ class Graph:
             return node
         if isinstance(module, nn.Conv2d):
             _as_convolution(node, module, self.circular)
-        elif isinstance(module, nn.ConvTranspose2d):
+        elif isinstance(module, Transposed):
             _as_transposed(node, module)
         elif isinstance(module, nn.Upsample) or traced.target is F.interpolate:
             _as_upsampling(node)
@@ -93,7 +95,7 @@ class _Tracer(fx.Tracer):
     traced_func_name = "paint"
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Norm | Noise) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Norm | Noise | Transposed) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _whole(given: list[Tensor], part: Part) -> Tensor:
@@ -129,13 +131,16 @@ def _as_convolution(node: Node, module: nn.Conv2d, circular: bool) -> None:
     node.apply = apply
 
 
-def _as_transposed(node: Node, module: nn.ConvTranspose2d) -> None:
-    """Of kernel 3 and stride 2: output 2i + k - 1 sees input i through tap k."""
+def _as_transposed(node: Node, module: Transposed) -> None:
+    """Output 2i + k - 1 sees input i through tap k."""
+    enlarged = partial(
+        F.conv_transpose2d, weight=module.weight, bias=module.bias, stride=2, padding=1, output_padding=1
+    )
     node.macs = 9 * module.in_channels * module.out_channels * node.size[0] * node.size[1]
     node.size = (2 * node.size[0], 2 * node.size[1])
     node.channels = module.out_channels
     node.needs = lambda span: (span[0] // 2, span[1] // 2 + 1)
-    node.apply = lambda given, part: _cut(module(given[0]), part, 2)
+    node.apply = lambda given, part: _cut(enlarged(given[0]), part, 2)
 
 
 def _as_upsampling(node: Node) -> None:
