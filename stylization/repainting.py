@@ -29,6 +29,7 @@ Tile = Literal["auto", "thumbnail", "never"]
 Watch = Callable[[float], None]  # is told by how much of the whole the work has gone on
 THUMBNAIL_PX = 1024  # of its long side (Chen et al. 2022)
 STRIP_PIXELS = 2**20
+DEVIATION = "the thumbnail's statistics put activations off by {:.2f} standard deviations"
 RESERVED_BYTES = 100e6  # for libvips' strips and ours
 
 
@@ -61,28 +62,51 @@ def repainted(
     pass, whatever its size; "never" repaints it as a whole all the same.
     """
     mask = _mask(look.mask, photo) if look.mask else None
-    left = memory_bytes - resident_bytes() - RESERVED_BYTES
-    if tile == "never" or (tile == "auto" and _whole_bytes(stylizer, photo, look.scale) <= left):
-        region_mask = None if mask is None else torch.from_numpy(_shares(mask, (0, photo.height)))
-        x = torch.from_numpy(photo.whole())[None]
-        painted = stylizer(x, strength=look.strength, keep_colors=look.keep_colors, scale=look.scale, mask=region_mask)
-        watch(1.0)
-        yield images.as_image(painted[0].cpu().numpy(), photo.depth)
-        return
-    with tempfile.TemporaryDirectory(prefix="stylization-") as folder:
+    with tempfile.TemporaryDirectory(prefix="stylization-") as folder, statistics_restored(stylizer.generator):
         small = photo if look.scale == 1 else photo.showing(_resized(photo.srgb, 1 / look.scale))
-        canvas = Canvas(Path(folder) / "stylized", small.height, small.width)
-        with statistics_restored(stylizer.generator):
-            box = None if mask is None else _region(mask, small)
-            if tile == "thumbnail":
-                _freeze_at_thumbnail(stylizer, small, box)
-            tiled = Tiled(stylizer.generator, left)
-            if tile == "auto" and box is not None:
-                tiled.freeze(*_within(small, box))
-            size, read = _within(small, ((0, small.height), (0, small.width)))
-            tiled(size, read, lambda box, part: canvas.write(box, part[0].float().cpu().numpy()), watch)
-        stylized = canvas.image() if small is photo else _enlarged(canvas.image(), small, photo)
+        box = None if mask is None else _region(mask, small)
+        left = memory_bytes - resident_bytes() - RESERVED_BYTES
+        if tile == "never" or (tile == "auto" and _whole_bytes(stylizer, small) <= left):
+            x = torch.from_numpy(small.whole())[None]
+            if box is not None:
+                _freeze(stylizer, x[..., slice(*box[0]), slice(*box[1])])
+            stylized = images.as_image(stylizer(x)[0].cpu().numpy(), 16)
+            watch(1.0)
+        else:
+            canvas = Canvas(Path(folder) / "stylized", small.height, small.width)
+            _paint_by_tiles(stylizer, small, box, canvas, tile == "thumbnail", left, watch)
+            stylized = canvas.image()
+        if small is not photo:
+            stylized = _enlarged(stylized, small, photo)
         yield _blended(photo, photo.showing(stylized, depth=16), look, mask, Path(folder) / "blended")
+
+
+def _paint_by_tiles(
+    stylizer: Stylizer,
+    photo: Photograph,
+    box: Box | None,
+    canvas: "Canvas",
+    by_thumbnail: bool,
+    memory_bytes: float,
+    watch: Watch,
+) -> None:
+    """Paint onto the canvas, with the statistics of the box if there is one."""
+    tiled = Tiled(stylizer.generator, memory_bytes)
+    whole = (0, photo.height), (0, photo.width)
+    if by_thumbnail:
+        thumbnail = photo.reduced(THUMBNAIL_PX)
+        part = thumbnail.part(*_scaled(box or whole, photo, thumbnail))
+        _freeze(stylizer, torch.from_numpy(part)[None])
+    elif box is not None:
+        tiled.freeze(*_within(photo, box))
+    size, read = _within(photo, whole)
+    tiled(size, read, lambda box, part: canvas.write(box, part[0].float().cpu().numpy()), watch)
+    if by_thumbnail:
+        print(f"{photo.name}: {DEVIATION.format(tiled.deviation)}", file=sys.stderr)
+
+
+def _freeze(stylizer: Stylizer, images: Tensor) -> None:
+    freeze_statistics(stylizer.generator, images.to(next(stylizer.generator.parameters())))
 
 
 def resident_bytes() -> int:
@@ -175,10 +199,16 @@ def _region(mask: pyvips.Image, small: Photograph) -> Box | None:
     left, top, width, height = (mask > 127).find_trim(background=[0], threshold=0.5)
     if not width:
         return None
-    share = small.width / mask.width, small.height / mask.height
-    rows = round(top * share[1]), max(round((top + height) * share[1]), round(top * share[1]) + LEAST_PX)
-    columns = round(left * share[0]), max(round((left + width) * share[0]), round(left * share[0]) + LEAST_PX)
-    return (rows[0], min(rows[1], small.height)), (columns[0], min(columns[1], small.width))
+    return _scaled(((top, top + height), (left, left + width)), mask, small)
+
+
+def _scaled(box: Box, large: Photograph | pyvips.Image, small: Photograph) -> Box:
+    """A box of one picture in another of its sizes, a generator's least size at least."""
+    spans = []
+    for (start, end), side, new_side in zip(box, (large.height, large.width), (small.height, small.width), strict=True):
+        first = min(round(start * new_side / side), max(0, new_side - LEAST_PX))
+        spans.append((first, min(new_side, max(first + LEAST_PX, round(end * new_side / side)))))
+    return spans[0], spans[1]
 
 
 def _within(photo: Photograph, box: Box) -> tuple[tuple[int, int], Callable[[Span, Span], Tensor]]:
@@ -192,20 +222,7 @@ def _within(photo: Photograph, box: Box) -> tuple[tuple[int, int], Callable[[Spa
     return (bottom - top, right - left), read
 
 
-def _whole_bytes(stylizer: Stylizer, photo: Photograph, scale: float) -> float:
+def _whole_bytes(stylizer: Stylizer, photo: Photograph) -> float:
     """What repainting it as a whole takes: activations, and half a dozen copies of the picture."""
-    size = max(LEAST_PX, round(photo.height / scale)), max(LEAST_PX, round(photo.width / scale))
-    return float(untiled_bytes(stylizer.generator, size)) + 72.0 * int(photo.height) * int(photo.width)
-
-
-def _freeze_at_thumbnail(stylizer: Stylizer, photo: Photograph, box: Box | None) -> None:
-    thumbnail = photo.reduced(THUMBNAIL_PX)
-    share = thumbnail.height / photo.height
-    rows, columns = box or ((0, photo.height), (0, photo.width))
-    spans = [
-        (int(start * share), min(max(round(end * share), int(start * share) + LEAST_PX), side))
-        for (start, end), side in zip((rows, columns), (thumbnail.height, thumbnail.width), strict=True)
-    ]
-    part = thumbnail.part(spans[0], spans[1])
-    weights = next(stylizer.generator.parameters())
-    freeze_statistics(stylizer.generator, torch.from_numpy(part)[None].to(weights))
+    num_pixels = int(photo.height) * int(photo.width)
+    return untiled_bytes(stylizer.generator, (photo.height, photo.width)) + 72.0 * num_pixels

@@ -44,12 +44,24 @@ class Moments:
         norm.frozen_mean, norm.frozen_var = (x.to(like.device, torch.float32) for x in (self.mean, self.var))
         norm.statistics = "frozen"
 
+    def deviation(self, norm: Norm) -> float:
+        """The mean square of what a frozen norm's statistics put normalized activations off, against these."""
+        assert norm.frozen_mean is not None and norm.frozen_var is not None
+        mean, std = norm.frozen_mean.cpu().double(), (norm.frozen_var.cpu().double() + norm.eps).sqrt()
+        own_std = (self.var.cpu() + norm.eps).sqrt()
+        off = ((self.mean.cpu() - mean) / std).square() + (own_std / std - 1).square()
+        return float(off.mean())
+
 
 class Tiled:
     """A generator in eval mode, applied to pictures by tiles within `memory_bytes` of activations.
 
-    `folder` is where activations are kept meanwhile; None takes the system's folder for temporary files.
+    `folder` is where activations are kept meanwhile; None takes the system's folder for temporary files. After a call
+    with norms frozen elsewhere, `deviation` is by how many standard deviations their statistics put activations off
+    (root mean square), as against those of the picture itself.
     """
+
+    deviation = 0.0
 
     def __init__(self, generator: Generator, memory_bytes: float, folder: Path | None = None) -> None:
         self.generator, self.memory_bytes = generator, memory_bytes
@@ -78,14 +90,17 @@ class Tiled:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="stylization-") as folder:
             store = Store(Path(folder))
             for p, cores in enumerate(tiles):
-                moments = {n: Moments() for n in plan.norms(p)}
+                frozen = plan.frozen() if p == len(plan.targets) - 1 else []
+                moments = {n: Moments() for n in (*plan.norms(p), *frozen)}
                 for core in cores:
                     painted = self._paint(plan, p, core, _Source(read, size), store, moments)
                     if write is not None and painted is not None:
                         _write_within(size, core, painted, write)
                     watch(seconds[p] / sum(seconds) / len(cores))
-                for number, gathered in moments.items():
-                    gathered.give(plan.norm(number), self.like)
+                for number in plan.norms(p):
+                    moments[number].give(plan.norm(number), self.like)
+                deviations = [moments[number].deviation(plan.norm(number)) for number in frozen]
+                self.deviation = sum(d / len(deviations) for d in deviations) ** 0.5
                 for number in [n for n, last in plan.last_uses.items() if last == p]:
                     store.drop(number)
         return plan

@@ -35,6 +35,15 @@ class Plan:
         """The norms whose statistics pass p gathers."""
         return [n for n, wanted in enumerate(self.wanted) if wanted and self.depth[n] == p + 1]
 
+    def frozen(self) -> list[int]:
+        """The norms that were given statistics beforehand."""
+        nodes = self.graph.nodes
+        return [
+            n
+            for n, node in enumerate(nodes)
+            if node.norm is not None and node.norm.statistics == "frozen" and not self.wanted[n]
+        ]
+
     def norm(self, number: int) -> Norm:
         norm = self.graph.nodes[number].norm
         assert norm is not None
