@@ -38,15 +38,16 @@ class Training(pl.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.generator = generator
-        self.objective = objective
+        # Where the channels of a pixel lie together, convolutions and norms are faster, on processors and GPUs alike.
+        self.generator = generator.to(memory_format=torch.channels_last)
+        self.objective = objective.to(memory_format=torch.channels_last)
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.seed = seed
 
     def forward(self, images: Tensor) -> Tensor:
         """Photographs (b, 3, h, w) in [0, 1] to their stylizations, of the same shape and range."""
-        stylized: Tensor = self.generator(images)
+        stylized: Tensor = self.generator(images.contiguous(memory_format=torch.channels_last))
         return stylized
 
     def training_step(self, content: Tensor, batch_idx: int) -> Tensor:

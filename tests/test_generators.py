@@ -10,6 +10,7 @@ from torch import nn
 
 from stylization.errors import InputError
 from stylization.generators import Johnson, Pyramid
+from stylization.generators.johnson import Enlarged
 from stylization.normalization import Norm
 from stylization.training import parameter_count
 
@@ -101,3 +102,21 @@ def test_wrong_options_are_named() -> None:
         Johnson(Norm, padding="mirror")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="upsampling"):
         Johnson(Norm, upsampling="bilinear")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("padding", "mode"),
+    [("zero", "zeros"), ("reflect", "reflect"), ("replicate", "replicate"), ("circular", "circular")],
+)
+def test_enlarged_is_nearest_upsampling_and_a_convolution(padding: str, mode: str) -> None:
+    enlarged = Enlarged(6, 5, padding)
+    convolution = nn.Conv2d(6, 5, 3, padding=1, padding_mode=mode)  # type: ignore[arg-type]
+    convolution.load_state_dict(enlarged.state_dict())
+    x = torch.randn(2, 6, 7, 9)
+    expected = convolution(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+    assert torch.allclose(enlarged(x), expected, atol=1e-5)
+    gradients = [
+        torch.autograd.grad(y.square().sum(), m.weight)[0]
+        for y, m in ((enlarged(x), enlarged), (expected, convolution))
+    ]
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-3)

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from stylization.generators.blocks import Generator
-from stylization.generators.johnson import Transposed
+from stylization.generators.johnson import Enlarged, Transposed
 from stylization.generators.pyramid import Noise, fixed_noise
 from stylization.normalization import Norm
 
@@ -66,11 +66,13 @@ class Graph:
         node = Node(traced.name, inputs, _whole, lambda span: span, channels, size)
         if traced.op == "placeholder":
             return node
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, Enlarged):
+            _as_enlarged(node, module)
+        elif isinstance(module, nn.Conv2d):
             _as_convolution(node, module, self.circular)
         elif isinstance(module, Transposed):
             _as_transposed(node, module)
-        elif isinstance(module, nn.Upsample) or traced.target is F.interpolate:
+        elif traced.target is F.interpolate:
             _as_upsampling(node)
         elif traced.target is F.avg_pool2d:
             _as_pooling(node, int(traced.args[1]))  # type: ignore[arg-type]
@@ -95,7 +97,7 @@ class _Tracer(fx.Tracer):
     traced_func_name = "paint"
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Norm | Noise | Transposed) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Norm | Noise | Transposed | Enlarged) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _whole(given: list[Tensor], part: Part) -> Tensor:
@@ -118,15 +120,29 @@ def _as_convolution(node: Node, module: nn.Conv2d, circular: bool) -> None:
     node.needs = lambda span: (span[0] * stride - padding, (span[1] - 1) * stride - padding + kernel)
 
     def apply(given: list[Tensor], part: Part) -> Tensor:
-        margins = []
-        for span, (start, end) in zip(part.box, part.given[0], strict=True):
-            first, last = node.needs(span)
-            margins.append((start - first, last - end))  # of what lies outside the picture
-        (top, bottom), (left, right) = margins
-        x = given[0]
-        if any((top, bottom, left, right)):
-            x = F.pad(x, (left, right, top, bottom), mode=mode)
-        return F.conv2d(x, module.weight, module.bias, stride)
+        return F.conv2d(_padded(given[0], part, node, mode), module.weight, module.bias, stride)
+
+    node.apply = apply
+
+
+def _padded(x: Tensor, part: Part, node: Node, mode: str) -> Tensor:
+    """With a border where what the part needs lies outside the picture."""
+    margins: list[int] = []
+    for span, (start, end) in zip(part.box[::-1], part.given[0][::-1], strict=True):
+        first, last = node.needs(span)
+        margins += [start - first, last - end]
+    return F.pad(x, margins, mode=mode) if any(margins) else x
+
+
+def _as_enlarged(node: Node, module: Enlarged) -> None:
+    node.macs = 16 * module.in_channels * module.out_channels * node.size[0] * node.size[1]
+    node.size, node.channels = (2 * node.size[0], 2 * node.size[1]), module.out_channels
+    node.needs = lambda span: (span[0] // 2 - 1, -(-span[1] // 2) + 1)
+
+    def apply(given: list[Tensor], part: Part) -> Tensor:
+        (top, bottom), (left, right) = part.box
+        y = module.within(_padded(given[0], part, node, module.beyond))
+        return y[..., top % 2 : top % 2 + bottom - top, left % 2 : left % 2 + right - left]
 
     node.apply = apply
 
