@@ -17,11 +17,11 @@ from pathlib import Path
 import common
 import numpy as np
 import torch
+from stylization.export import export
 from torch.utils.flop_counter import FlopCounterMode
 
 from stylization import model_file
 from stylization.errors import clear_errors
-from stylization.export import export
 from stylization.generators import Johnson
 from stylization.memory import keep_memory
 from stylization.normalization import Norm
@@ -50,9 +50,8 @@ def main() -> None:
         export(path, Path(folder) / "model.onnx", "onnx")
         onnx = load(Path(folder) / "model.onnx")
         print(f"{torch.get_num_threads()} threads, {options.num_turns} turns\n")
-        print(
-            "| size | network | s | times the common recipe | share of the ceiling |\n| ---: | --- | ---: | ---: | ---: |"
-        )
+        print("| size | network | s | times the common recipe | share of the ceiling |")
+        print("| ---: | --- | ---: | ---: | ---: |")
         for size_px in options.sizes_px:
             pixels = np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
             x = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255

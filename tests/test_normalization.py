@@ -199,3 +199,20 @@ def test_synchronized_batch_norm_on_two_ranks_is_batch_norm_of_the_whole_batch(t
     assert x.grad is not None
     torch.testing.assert_close(torch.cat(outputs), y.detach(), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(torch.cat(gradients), x.grad, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("channels_per_group", [1, 2, "all"])
+@pytest.mark.parametrize("affine", [True, False])
+def test_gradients_are_the_same_in_both_layouts(channels_per_group: int | str, affine: bool) -> None:
+    norm = Norm(6, channels_per_group=channels_per_group, affine=affine)  # type: ignore[arg-type]
+    for parameter in norm.parameters():
+        parameter.data += 0.5 * torch.rand_like(parameter)
+    x, slopes = 3 + torch.randn(2, 6, 5, 7), torch.randn(2, 6, 5, 7)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        images = x.clone(memory_format=layout).requires_grad_()
+        y = norm(images)
+        assert y.is_contiguous(memory_format=layout)
+        found.append((y, *torch.autograd.grad((y * slopes).sum(), [images, *norm.parameters()])))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
