@@ -87,22 +87,21 @@ class Tiled:
         passes = plan.targets if write is not None else plan.targets[:-1]
         tiles = [list(_tiles(whole, self._side(plan, p))) for p in range(len(passes))]
         seconds = [plan.seconds(targets, p) for p, targets in enumerate(passes)]
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix="stylization-") as folder:
-            store = Store(Path(folder))
-            for p, cores in enumerate(tiles):
-                frozen = plan.frozen() if p == len(plan.targets) - 1 else []
-                moments = {n: Moments() for n in (*plan.norms(p), *frozen)}
-                for core in cores:
-                    painted = self._paint(plan, p, core, _Source(read, size), store, moments)
-                    if write is not None and painted is not None:
-                        _write_within(size, core, painted, write)
-                    watch(seconds[p] / sum(seconds) / len(cores))
-                for number in plan.norms(p):
-                    moments[number].give(plan.norm(number), self.like)
-                deviations = [moments[number].deviation(plan.norm(number)) for number in frozen]
-                self.deviation = sum(d / len(deviations) for d in deviations) ** 0.5
-                for number in [n for n, last in plan.last_uses.items() if last == p]:
-                    store.drop(number)
+        store = Store(self.folder)
+        for p, cores in enumerate(tiles):
+            frozen = plan.frozen() if p == len(plan.targets) - 1 else []
+            moments = {n: Moments() for n in (*plan.norms(p), *frozen)}
+            for core in cores:
+                painted = self._paint(plan, p, core, _Source(read, size), store, moments)
+                if write is not None and painted is not None:
+                    _write_within(size, core, painted, write)
+                watch(seconds[p] / sum(seconds) / len(cores))
+            for number in plan.norms(p):
+                moments[number].give(plan.norm(number), self.like)
+            deviations = [moments[number].deviation(plan.norm(number)) for number in frozen]
+            self.deviation = sum(d / len(deviations) for d in deviations) ** 0.5
+            for number in [n for n, last in plan.last_uses.items() if last == p]:
+                store.drop(number)
         return plan
 
     def _disk_bytes(self) -> float:

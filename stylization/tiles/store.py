@@ -1,5 +1,6 @@
 """Activations on the disk."""
 
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,10 @@ from stylization.tiles.graph import Box, Node, Span
 
 @dataclass
 class Store:
-    """Activations on the disk, (h, w, c) each in a file of its own: what is read of a row lies together."""
+    """Activations on the disk, (h, w, c) each in a file of its own: what is read of a row lies together.
+
+    The files have no names: whatever ends the process, they are gone with it.
+    """
 
     folder: Path
     files: dict[int, Any] = field(default_factory=dict)
@@ -21,7 +25,7 @@ class Store:
     def write(self, number: int, node: Node, box: Box, x: Tensor) -> None:
         file = self.files.get(number)
         if file is None:
-            file = self.files[number] = (self.folder / str(number)).open("w+b", buffering=0)
+            file = self.files[number] = tempfile.TemporaryFile(dir=self.folder, buffering=0)  # noqa: SIM115
         (top, _), (left, _) = box
         rows = x[0].permute(1, 2, 0).contiguous().cpu()
         row_bytes = rows.element_size() * node.channels
@@ -46,7 +50,6 @@ class Store:
 
     def drop(self, number: int) -> None:
         self.files.pop(number).close()
-        (self.folder / str(number)).unlink()
 
 
 def _wrapped(span: Span, side: int) -> Iterator[Span]:
