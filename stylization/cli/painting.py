@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stylization.cli import filming
 from stylization.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add them to the parser."""
-    command = commands.add_parser("apply", help="repaint pictures with a trained model")
-    command.add_argument("photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures")
+    command = commands.add_parser("apply", help="repaint pictures or a video with a trained model")
+    command.add_argument(
+        "photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures; or one video"
+    )
     command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
-    command.add_argument("--output", type=Path, required=True, help="a picture; for several or a folder, a folder")
+    command.add_argument(
+        "--output", type=Path, required=True, help="a picture or video; for several or a folder, a folder"
+    )
     command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
     command.add_argument("--strength", type=float, default=1.0, help="0 (the photograph) to 1 (1)")
     command.add_argument("--keep-colors", choices=["luminance", "matched"], help="give the photograph's colours back")
@@ -29,6 +34,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--mask", help="a picture, white where to repaint; of any size")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
+    filming.add_options(command)
     command.set_defaults(run=_apply)
 
     command = commands.add_parser("optimize", help="repaint by the slow, iterative method: no trained model needed")
@@ -58,6 +64,9 @@ def add(commands: Commands) -> None:
 
 
 def _apply(options: argparse.Namespace) -> None:
+    if filming.is_asked(options):
+        filming.repaint(options)
+        return
     from tqdm import tqdm
 
     from stylization import images
