@@ -10,6 +10,7 @@ taken over:
     batch      those of all images in the batch at hand   Ulyanov et al. 2016, eq. 2; Ioffe & Szegedy 2015
     running    averages gathered in training
     frozen     those of images given beforehand, see `freeze_statistics`
+    smoothed   those of each image, averaged with the images' before it, see `smooth_statistics`
 
 Instance norm uses `instance` in training and at test time, identically; batch norm trains with `batch` and is
 tested with `running`. Any trained network can be given other test statistics by `set_statistics`.
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from stylization.errors import InputError
 
-Statistics = Literal["instance", "batch", "running", "frozen"]
+Statistics = Literal["instance", "batch", "running", "frozen", "smoothed"]
 
 
 class Norm(nn.Module):
@@ -39,6 +40,7 @@ class Norm(nn.Module):
     running_var: Tensor
     frozen_mean: Tensor | None
     frozen_var: Tensor | None
+    smoothed: Tensor | None  # (2, groups), mean and variance after the last image
 
     def __init__(
         self,
@@ -63,7 +65,7 @@ class Norm(nn.Module):
         self.num_channels, self.num_groups = num_channels, num_channels // size
         self.train_statistics = train_statistics
         self.statistics: Statistics = statistics
-        self.synchronized, self.eps, self.momentum = synchronized, eps, momentum
+        self.synchronized, self.eps, self.momentum, self.smooth = synchronized, eps, momentum, 0.0
         self.gamma = nn.Parameter(torch.ones(num_channels)) if affine else None
         self.beta = nn.Parameter(torch.zeros(num_channels)) if affine else None
         if affine and gamma == "uniform":
@@ -75,6 +77,7 @@ class Norm(nn.Module):
         self.register_buffer("running_var", torch.ones(self.num_groups))
         self.register_buffer("frozen_mean", None, persistent=False)
         self.register_buffer("frozen_var", None, persistent=False)
+        self.register_buffer("smoothed", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.train_statistics if self.training else self.statistics
@@ -84,6 +87,8 @@ class Norm(nn.Module):
                 y, mean, var = self._by_instance(x.float())
             elif statistics == "batch":
                 y, mean, var = self._by_batch(x.float())
+            elif statistics == "smoothed":
+                return self._by_given(x.float(), *self._smoothed(x.float())).to(x.dtype)
             else:
                 return self._by_given(x.float(), *self._given(statistics)).to(x.dtype)
         if self.training:
@@ -105,13 +110,14 @@ class Norm(nn.Module):
         return self._by_given(x, mean, var), mean.detach()[None], var.detach()[None]
 
     def _by_given(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+        """By one mean and variance of each group, (g,), or by each image's, (b, g)."""
         repeat = self.num_channels // self.num_groups
-        scale = torch.rsqrt(var + self.eps).repeat_interleave(repeat)
-        mean = mean.repeat_interleave(repeat)
+        scale = torch.rsqrt(var + self.eps).repeat_interleave(repeat, -1)
+        mean = mean.repeat_interleave(repeat, -1)
         if self.gamma is not None:
             scale = scale * self.gamma
         shift = -mean * scale if self.beta is None else self.beta - mean * scale
-        return torch.addcmul(shift[:, None, None], x, scale[:, None, None])
+        return torch.addcmul(shift[..., None, None], x, scale[..., None, None])
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance of each group over the whole batch, and over all ranks if synchronized: (g,)."""
@@ -126,6 +132,17 @@ class Norm(nn.Module):
             own_mean = mean
             mean = all_reduce(own_mean) / num_ranks
             var = all_reduce(var + (own_mean - mean).square()) / num_ranks
+        return mean, var
+
+    @torch.no_grad()
+    def _smoothed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Each image's mean and variance, averaged with those of all before it, in this batch or an earlier: (b, g)."""
+        var, mean = torch.var_mean(x.reshape(len(x), self.num_groups, -1), dim=2, correction=0)
+        averages = []
+        for own in torch.stack((mean, var), dim=1):
+            self.smoothed = own if self.smoothed is None else own.lerp(self.smoothed, self.smooth)
+            averages.append(self.smoothed)
+        mean, var = torch.stack(averages, dim=1)
         return mean, var
 
     def _given(self, statistics: str) -> tuple[Tensor, Tensor]:
@@ -246,3 +263,19 @@ def freeze_statistics(network: nn.Module, images: Tensor) -> None:
             handle.remove()
         network.train(training)
     set_statistics(network, "frozen")
+
+
+def smooth_statistics(network: nn.Module, smooth: float) -> None:
+    """Let eval mode take images for the frames of a video, in order, and smooth their statistics over time.
+
+    Each norm that takes an image's own statistics averages them exponentially: of mean and variance it keeps `smooth`
+    (0: each frame's own; 1: for ever the first's) from one frame to the next. Frames may come in batches of any size.
+    Called again, it begins anew. Raises `InputError` if the network has no such norm.
+    """
+    if not 0 <= smooth <= 1:
+        raise InputError(f"smooth={smooth:g}: must be from 0 to 1")
+    own = [norm for norm in norms(network) if norm.statistics in ("instance", "batch", "smoothed")]
+    if not own:
+        raise InputError("no norm of this model takes its statistics from the frame: there is nothing to smooth")
+    for norm in own:
+        norm.statistics, norm.smooth, norm.smoothed = "smoothed", smooth, None

@@ -196,6 +196,7 @@ def test_who_may_know_whom() -> None:
         "objective": ("generators", "content", "training", "normalization", "stylizer"),
         "training": ("generators", "normalization", "callbacks", "stylizer"),
         "stylizer": ("training", "objective", "loss_networks", "content", "callbacks"),
+        "video": ("training", "generators", "objective", "loss_networks", "content", "callbacks", "cli"),
         "report": ("training", "callbacks", "loss_networks"),
         "model_file": ("training", "objective", "loss_networks", "content", "callbacks"),
     }

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stylization.errors import InputError
-from stylization.normalization import Norm, freeze_statistics, set_statistics
+from stylization.normalization import Norm, freeze_statistics, set_statistics, smooth_statistics
 
 
 def features(b: int = 3, c: int = 8, h: int = 7, w: int = 5, seed: int = 0) -> Tensor:
@@ -141,6 +141,56 @@ def test_frozen_without_statistics_says_how_to_get_them() -> None:
         norm(features())
     with pytest.raises(InputError, match="instance, batch, running"):
         Norm(8, statistics="frozen")  # type: ignore[arg-type]
+
+
+def smoothing(smooth: float, channels: int = 3) -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(channels, 8, 1), Norm(8), nn.ReLU(), nn.Conv2d(8, 4, 1), Norm(4)).eval()
+    smooth_statistics(network, smooth)
+    return network
+
+
+@pytest.mark.parametrize("per_group", [1, 4, "all"])
+def test_smoothed_statistics_are_an_exponential_moving_average(per_group: object) -> None:
+    norm = Norm(8, channels_per_group=per_group).eval()  # type: ignore[arg-type]
+    smooth_statistics(norm, 0.75)
+    x = features(b=4)
+    mean, var = norm.moments(x[:1])
+    y = norm(x)
+    for frame, answer in zip(x, y, strict=True):
+        own_mean, own_var = norm.moments(frame[None])
+        mean, var = 0.75 * mean + 0.25 * own_mean, 0.75 * var + 0.25 * own_var
+        repeat = 8 // len(mean)
+        shift, scale = (v.repeat_interleave(repeat)[:, None, None] for v in (mean, var))
+        torch.testing.assert_close(answer, (frame - shift) / torch.sqrt(scale + 1e-5))
+
+
+def test_smoothing_does_not_see_where_batches_end_nor_what_comes_later() -> None:
+    x = features(b=7, c=3)
+    whole = smoothing(0.8)(x)
+    network = smoothing(0.8)
+    parts = torch.cat([network(part) for part in x.split((1, 3, 2, 1))])
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(smoothing(0.8)(x[:4]), whole[:4])
+    smooth_statistics(network, 0.8)  # begins anew
+    torch.testing.assert_close(network(x), whole)
+
+
+def test_smoothing_goes_from_instance_statistics_to_those_of_the_first_frame() -> None:
+    x = features(b=3, c=3)
+    plain, first = smoothing(0.0), smoothing(0.0)
+    set_statistics(plain, "instance")
+    torch.testing.assert_close(smoothing(0.0)(x), plain(x))
+    freeze_statistics(first, x[:1])
+    torch.testing.assert_close(smoothing(1.0)(x), first(x))
+    assert (smoothing(0.5)(x) - plain(x)).abs().mean() > 0.01
+
+
+def test_what_cannot_be_smoothed_is_told() -> None:
+    with pytest.raises(InputError, match="nothing to smooth"):
+        smooth_statistics(batch_norm(), 0.5)
+    with pytest.raises(InputError, match=r"smooth=1\.5"):
+        smooth_statistics(Norm(8), 1.5)
 
 
 def test_norm_and_gradient_are_finite_on_a_single_pixel_and_on_a_constant() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stylization.cli import filming
 from stylization.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,10 +22,14 @@ if TYPE_CHECKING:
 
 def add(commands: Commands) -> None:
     """Add them to the parser."""
-    command = commands.add_parser("apply", help="repaint pictures with a trained model")
-    command.add_argument("photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures")
+    command = commands.add_parser("apply", help="repaint pictures or a video with a trained model")
+    command.add_argument(
+        "photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures; or one video"
+    )
     command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
-    command.add_argument("--output", type=Path, required=True, help="a picture; for several or a folder, a folder")
+    command.add_argument(
+        "--output", type=Path, required=True, help="a picture or video; for several or a folder, a folder"
+    )
     command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
     command.add_argument("--strength", type=float, default=1.0, help="0 (the photograph) to 1 (1)")
     command.add_argument("--keep-colors", choices=["luminance", "matched"], help="give the photograph's colours back")
@@ -37,9 +42,12 @@ def add(commands: Commands) -> None:
         help="what is larger than the memory: auto, by tiles with the statistics of the whole, exactly; thumbnail, "
         "with those of a thumbnail, in one pass; never (auto)",
     )
-    command.add_argument("--memory", default="2GB", metavar="SIZE", help="that the process may take, 1GB say (2GB)")
+    command.add_argument(
+        "--memory", default=filming.MEMORY, metavar="SIZE", help=f"that the process may take ({filming.MEMORY})"
+    )
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
+    filming.add_options(command)
     command.set_defaults(run=_apply)
 
     command = commands.add_parser("optimize", help="repaint by the slow, iterative method: no trained model needed")
@@ -69,6 +77,9 @@ def add(commands: Commands) -> None:
 
 
 def _apply(options: argparse.Namespace) -> None:
+    if filming.is_asked(options):
+        filming.repaint(options)
+        return
     from tqdm import tqdm
 
     from stylization import images
