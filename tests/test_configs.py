@@ -197,6 +197,7 @@ def test_who_may_know_whom() -> None:
         "training": ("generators", "normalization", "callbacks", "stylizer"),
         "stylizer": ("training", "objective", "loss_networks", "content", "callbacks"),
         "report": ("training", "callbacks", "loss_networks"),
+        "serve": ("training", "objective", "loss_networks", "content", "callbacks", "configuration"),
         "model_file": ("training", "objective", "loss_networks", "content", "callbacks"),
     }
     package = ROOT / "stylization"
