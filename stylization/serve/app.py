@@ -17,7 +17,7 @@ from stylization import images
 from stylization.blending import KeepColors
 from stylization.errors import Damaged
 from stylization.serve.models import MOST_PAINTED_PX, PAINTED_PX, Facts, Model, sample
-from stylization.serve.queue import Limits, Queue, QueuedRoute
+from stylization.serve.queue import Cut, CutResponse, Limits, Queue, QueuedRoute
 
 FOLDER = Path(__file__).parent
 ONLY_FROM_HERE = (  # what the page may load: nothing of any other server
@@ -67,6 +67,7 @@ def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
     _add_stylize(app, models, limits)
     app.add_exception_handler(RequestValidationError, _refuse_values)
     app.add_exception_handler(Damaged, _refuse_picture)
+    app.add_exception_handler(Cut, _refuse_the_rest)
     app.add_exception_handler(ClientDisconnect, lambda request, error: Response(status_code=499))
     return app
 
@@ -82,6 +83,11 @@ def _refuse_picture(request: Request, error: Exception) -> JSONResponse:
     status = {"too large": 413, "not a picture": 415, "empty": 415}.get(error.reason, 422)
     wanted = f": send one of {', '.join(images.UPLOAD_FORMATS)}" if status == 415 else ""
     return JSONResponse({"detail": f"{error}{wanted}"}, status)
+
+
+def _refuse_the_rest(request: Request, error: Exception) -> CutResponse:
+    assert isinstance(error, Cut)
+    return CutResponse({"detail": error.detail}, error.status_code)
 
 
 def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None:

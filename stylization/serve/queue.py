@@ -1,18 +1,19 @@
 """What keeps the server within bounds: one stylization at a time, few requests waiting, uploads cut at a limit."""
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive
+from starlette.types import Message, Receive, Scope, Send
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Queue:
         self.seconds = 1.0  # that the last stylization took
         self.worker = ThreadPoolExecutor(1, "stylization")
 
-    @contextmanager
+    @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """A place among the requests. Raises 429 if all are taken."""
         if self.num_requests == self.limits.max_requests:
@@ -90,8 +91,7 @@ class Queue:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                told = f"the upload took more than {self.limits.max_upload_seconds:g} seconds"
-                raise HTTPException(408, told, {"Connection": "close"}) from None
+                raise Cut(408, f"the upload took more than {self.limits.max_upload_seconds:g} seconds") from None
             num_bytes += len(message.get("body", b""))
             whole = not message.get("more_body", False)
             if num_bytes > self.limits.max_bytes:
@@ -100,14 +100,36 @@ class Queue:
 
         return read
 
-    def _too_large(self) -> HTTPException:
-        told = f"the upload is larger than {self.limits.max_bytes / 1e6:g} MB"
-        return HTTPException(413, told, {"Connection": "close"})  # or the rest of it would be read, to no purpose
+    def _too_large(self) -> "Cut":
+        return Cut(413, f"the upload is larger than {self.limits.max_bytes / 1e6:g} MB")
 
 
 async def _disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+class Cut(HTTPException):
+    """An upload that is read no further."""
+
+
+class CutResponse(JSONResponse):
+    """The answer to an upload that is cut, after which the connection is closed.
+
+    Closed at once, what is still on its way would reset it, and the answer might be lost. So a little more is read, and
+    forgotten, while the client has time to see the answer and to stop.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                num_bytes = 0
+                while num_bytes < 10_000_000 and (message := await receive()).get("more_body"):
+                    num_bytes += len(message["body"])
+        await send({"type": "http.response.body", "body": b""})
 
 
 class QueuedRoute(APIRoute):
