@@ -198,6 +198,7 @@ def test_who_may_know_whom() -> None:
         "stylizer": ("training", "objective", "loss_networks", "content", "callbacks"),
         "video": ("training", "generators", "objective", "loss_networks", "content", "callbacks", "cli"),
         "report": ("training", "callbacks", "loss_networks"),
+        "serve": ("training", "objective", "loss_networks", "content", "callbacks", "configuration"),
         "model_file": ("training", "objective", "loss_networks", "content", "callbacks"),
     }
     package = ROOT / "stylization"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from stylization.images.files import SUFFIXES, check_suffix, paired_paths
 from stylization.images.photographs import Photograph, as_image, quantized
-from stylization.images.pictures import read, save, shrink
+from stylization.images.pictures import encoded, read, save, shrink
+from stylization.images.uploads import UPLOAD_FORMATS, Upload, read_upload
 
 if TYPE_CHECKING:
     from stylization.images.crops import ENOUGH, Encoded, square
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ENOUGH",
     "SUFFIXES",
+    "UPLOAD_FORMATS",
     "Encoded",
     "Photograph",
+    "Upload",
     "as_image",
     "check_suffix",
+    "encoded",
     "paired_paths",
     "quantized",
     "read",
+    "read_upload",
     "save",
     "sheet",
     "shrink",

@@ -31,11 +31,11 @@ def read(source: str | Path | bytes, name: str | None = None) -> Image.Image:
         return to_srgb(ImageOps.exif_transpose(image))
 
 
-def opened(content: bytes, name: str) -> Image.Image:
+def opened(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
     if not content:
         raise Damaged(f"{name} is empty", "empty")
     with naming_damage(name):
-        return Image.open(io.BytesIO(content))
+        return Image.open(io.BytesIO(content), formats=formats)
 
 
 @contextlib.contextmanager
@@ -95,6 +95,13 @@ def save(image: Image.Image, path: Path) -> None:
 
 def write(image: Image.Image, path: Path, image_format: str, options: Mapping[str, Any]) -> None:
     """Write the picture whole or not at all, in a format of Pillow's and with its options."""
-    quality = {"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}
     with written_whole(path) as file:
-        image.save(file, format=image_format, **quality, **options)
+        file.write(encoded(image, image_format, options))
+
+
+def encoded(image: Image.Image, image_format: str, options: Mapping[str, Any] | None = None) -> bytes:
+    """The picture's file, in a format of Pillow's and with its options."""
+    quality = {"quality": 95, "subsampling": 0} if image_format == "JPEG" else {}
+    file = io.BytesIO()
+    image.save(file, image_format, **quality, **(options or {}))
+    return file.getvalue()

@@ -1,0 +1,8 @@
+"""A local page, and a small HTTP API, for trained models."""
+
+from stylization.serve.app import application
+from stylization.serve.models import Model
+from stylization.serve.queue import Limits
+from stylization.serve.server import listening, serve
+
+__all__ = ["Limits", "Model", "application", "listening", "serve"]

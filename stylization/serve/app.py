@@ -1,0 +1,175 @@
+"""The page and the API: what can be asked for, and how it is refused."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, select_autoescape
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from stylization import images
+from stylization.blending import KeepColors
+from stylization.errors import Damaged
+from stylization.serve.models import MOST_PAINTED_PX, PAINTED_PX, Facts, Model, sample
+from stylization.serve.queue import Cut, CutResponse, Limits, Queue, QueuedRoute
+
+FOLDER = Path(__file__).parent
+ONLY_FROM_HERE = (  # what the page may load: nothing of any other server
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob: data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Wish(BaseModel, extra="forbid"):
+    """What is to be repainted, and how."""
+
+    picture: UploadFile = Field(description="The photograph. Its file name is ignored.")
+    model: str = Field(description="A name from `/models`.")
+    strength: float = Field(1.0, ge=0, le=1, description="From the photograph, 0, to its stylization, 1.")
+    keep_colors: KeepColors | None = Field(
+        None, description="Give the photograph's colours back: all but their luminance, or their mean and covariance."
+    )
+    painted_px: int = Field(
+        PAINTED_PX,
+        ge=128,
+        le=MOST_PAINTED_PX,
+        description="Long side at which it is repainted: the smaller, the larger the strokes. They are enlarged to the "
+        "size of the answer, at most ten times, with the details that the photograph has beyond that side.",
+    )
+    size_px: int | None = Field(None, ge=16, description="Long side of the answer, for a preview (as it was).")
+
+
+class Refusal(BaseModel):
+    """Why a request was refused, in one line."""
+
+    detail: str
+
+
+def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
+    """The page at `/`, the API beside it, and its description at `/openapi.json`."""
+    app = FastAPI(
+        title="stylization",
+        description=f"Trained generators repaint photographs. An upload may have {limits.max_bytes / 1e6:g} MB and "
+        f"{limits.max_pixels / 1e6:g} megapixels. One photograph is repainted at a time, and {limits.max_requests} "
+        "requests may be waiting or in work. What is refused is told in one line, as `detail`. Nothing is kept.",
+        docs_url=None,  # FastAPI's pages for people load their scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.queue = Queue(limits)
+    _add_page(app, models, limits)
+    _add_models(app, models)
+    _add_stylize(app, models, limits)
+    app.add_exception_handler(RequestValidationError, _refuse_values)
+    app.add_exception_handler(Damaged, _refuse_picture)
+    app.add_exception_handler(Cut, _refuse_the_rest)
+    app.add_exception_handler(ClientDisconnect, lambda request, error: Response(status_code=499))
+    return app
+
+
+def _refuse_values(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    told = "; ".join(f"{wrong['loc'][-1]}: {wrong['msg']}" for wrong in error.errors())
+    return JSONResponse({"detail": told}, 422)
+
+
+def _refuse_picture(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Damaged)
+    status = {"too large": 413, "not a picture": 415, "empty": 415}.get(error.reason, 422)
+    wanted = f": send one of {', '.join(images.UPLOAD_FORMATS)}" if status == 415 else ""
+    return JSONResponse({"detail": f"{error}{wanted}"}, status)
+
+
+def _refuse_the_rest(request: Request, error: Exception) -> CutResponse:
+    assert isinstance(error, Cut)
+    return CutResponse({"detail": error.detail}, error.status_code)
+
+
+def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None:
+    template = Environment(
+        loader=PackageLoader("stylization.serve", "."),
+        autoescape=select_autoescape(),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    ).get_template("page.html")
+    facts = [model.facts for model in models.values()]
+    page = template.render(models=facts, limits=limits, painted_px=PAINTED_PX)
+    photograph = images.encoded(sample(), "JPEG")
+
+    @app.get("/", include_in_schema=False)
+    def index() -> HTMLResponse:
+        return HTMLResponse(page, headers={"Content-Security-Policy": ONLY_FROM_HERE})
+
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+
+    @app.get("/sample.jpg", include_in_schema=False)
+    def sample_photograph() -> Response:
+        return Response(photograph, media_type="image/jpeg")
+
+
+def _add_models(app: FastAPI, models: Mapping[str, Model]) -> None:
+    @app.get("/models")
+    def list_models() -> list[Facts]:
+        """The models, in the order they were named."""
+        return [model.facts for model in models.values()]
+
+    @app.get(
+        "/models/{name}/thumbnail",
+        response_class=Response,
+        responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Refusal, "description": "No such model"}},
+    )
+    def thumbnail(name: str) -> Response:
+        """What a model makes of a sample photograph: a small square JPEG."""
+        return Response(_known(models, name).thumbnail, media_type="image/jpeg")
+
+
+def _known(models: Mapping[str, Model], name: str) -> Model:
+    if name not in models:
+        raise HTTPException(404, f"no model {name}; there are {', '.join(models)}")
+    return models[name]
+
+
+def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None:
+    queue: Queue = app.state.queue
+    refusals = {
+        400: "No form that can be read",
+        404: "No such model",
+        408: f"The upload took more than {limits.max_upload_seconds:g} seconds",
+        413: f"More than {limits.max_bytes / 1e6:g} MB, or more than {limits.max_pixels / 1e6:g} megapixels",
+        415: f"No picture, or none of {', '.join(images.UPLOAD_FORMATS)}",
+        422: "A damaged picture, or a value out of its range",
+        429: f"{limits.max_requests} requests are waiting already; Retry-After says how many seconds to wait",
+    }
+
+    async def stylize(request: Request, wish: Annotated[Wish, Form(media_type="multipart/form-data")]) -> Response:
+        """Repaint a photograph.
+
+        The answer is JPEG, PNG or WebP as the upload was, PNG for other formats; upright, with the photograph's EXIF,
+        colour profile and opacity.
+        """
+        model = _known(models, wish.model)
+        media_type, content = await queue.result(partial(_repainted, wish, model, limits.max_pixels), request)
+        return Response(content, media_type=media_type, headers={"Cache-Control": "no-store"})
+
+    app.router.add_api_route(
+        "/stylize",
+        stylize,
+        methods=["POST"],
+        route_class_override=QueuedRoute,
+        response_class=Response,
+        responses={
+            200: {"content": {f"image/{kind}": {} for kind in ("jpeg", "png", "webp")}, "description": "The picture"},
+            **{status: {"model": Refusal, "description": told} for status, told in refusals.items()},
+        },
+    )
+
+
+def _repainted(wish: Wish, model: Model, max_pixels: int) -> tuple[str, bytes]:
+    """The media type and the content of the answer."""
+    upload = images.read_upload(wish.picture.file.read(), max_pixels, wish.size_px)
+    return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.painted_px)

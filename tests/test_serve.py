@@ -1,0 +1,251 @@
+"""The API: photographs come back as asked for and as they came; what is too much, or no picture, is refused."""
+
+import io
+import re
+import socket
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageOps
+from serving import TERMS, Patient, encoded, picture, post, server, write_model
+
+from stylization import serve
+from stylization.serve import Limits, Model
+from stylization.serve.models import load_models
+
+SERVE = Path(serve.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    folder = tmp_path_factory.mktemp("models")
+    written = [
+        write_model(folder / f"{number}.safetensors", style, norm, number)
+        for number, (style, norm) in enumerate([("my cat", "instance"), ("ink", "batch"), ("ink", "batch")])
+    ]
+    return load_models(written, "cpu")
+
+
+@pytest.fixture(scope="module")
+def client(models: dict[str, Model]) -> Iterator[httpx.Client]:
+    with server(models) as address, httpx.Client(base_url=address, timeout=60) as opened:
+        yield opened
+
+
+def decoded(response: httpx.Response) -> Image.Image:
+    assert response.status_code == 200, response.text
+    return Image.open(io.BytesIO(response.content))
+
+
+def difference(a: Image.Image, b: Image.Image) -> float:
+    return float(np.abs(np.asarray(a.convert("RGB"), float) - np.asarray(b.convert("RGB"), float)).mean())
+
+
+def test_models_are_named_by_style_and_norm_and_shown_by_a_thumbnail(client: httpx.Client) -> None:
+    told = client.get("/models").json()
+    assert [model["name"] for model in told] == ["my_cat-instance", "ink-batch", "ink-batch-2"]
+    assert told[0]["style"] == "my cat" and told[0]["steps"] == 9 and told[0]["held_out"] == TERMS
+    thumbnails = [client.get(f"/models/{model['name']}/thumbnail") for model in told]
+    assert all(decoded(thumbnail).size == (288, 288) for thumbnail in thumbnails)
+    assert thumbnails[1].content != thumbnails[2].content
+    assert client.get("/models/nobody/thumbnail").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered"),
+    [
+        ("JPEG", "JPEG"),
+        ("PNG", "PNG"),
+        ("WEBP", "WEBP"),
+        ("TIFF", "PNG"),
+        ("GIF", "PNG"),
+        ("BMP", "PNG"),
+        ("PPM", "PNG"),
+    ],
+)
+def test_the_answer_has_the_size_and_the_format_of_the_upload(client: httpx.Client, sent: str, answered: str) -> None:
+    response = post(client, encoded(picture(), sent), "misnamed.txt")
+    assert decoded(response).format == answered and decoded(response).size == (64, 48)
+    assert response.headers["content-type"] == f"image/{answered.lower()}"
+    assert response.headers["cache-control"] == "no-store"
+
+
+def test_orientation_profile_and_opacity_are_kept_in_full_size_and_in_a_preview(client: httpx.Client) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    turned = encoded(picture((400, 300)), exif=exif, icc_profile=profile)
+    cut_out = picture((400, 300))
+    cut_out.putalpha(Image.linear_gradient("L").resize(cut_out.size))
+    for fields, size in (({}, (300, 400)), ({"size_px": 200}, (150, 200))):
+        answer = decoded(post(client, turned, **fields))
+        assert answer.size == size and answer.info["icc_profile"] == profile
+        assert ExifTags.Base.Orientation not in answer.getexif()
+        opacity = decoded(post(client, encoded(cut_out, "PNG"), **fields)).getchannel("A")
+        assert np.abs(np.asarray(opacity, float) - np.asarray(cut_out.getchannel("A").resize(opacity.size))).mean() < 1
+
+
+def test_strength_and_colours_are_those_of_the_stylizer(client: httpx.Client, models: dict[str, Model]) -> None:
+    photograph = picture((160, 120))
+    sent = encoded(photograph, "PNG")
+    assert difference(decoded(post(client, sent, strength=0)), photograph) == 0
+    own = models["ink-batch"].stylizer(photograph, strength=0.6, keep_colors="matched", scale=160 / 256)
+    answer = decoded(post(client, sent, strength=0.6, keep_colors="matched", painted_px=256))
+    assert difference(answer, own) < 0.5
+
+
+def test_a_preview_shows_what_the_whole_will_be(client: httpx.Client) -> None:
+    sent = encoded(ImageOps.mirror(picture((900, 600))), quality=95)
+    whole = decoded(post(client, sent, painted_px=300))
+    small = decoded(post(client, sent, painted_px=300, size_px=450))
+    assert small.size == (450, 300)
+    reduced = whole.resize(small.size, Image.Resampling.LANCZOS)
+    finer = decoded(post(client, sent, painted_px=900, size_px=450))
+    assert difference(reduced, small) < 0.5 * difference(reduced, finer)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that promises so many pixels and holds none."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
+
+    size = width.to_bytes(4) + height.to_bytes(4)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + bytes([8, 2, 0, 0, 0])) + chunk(b"IDAT", zlib.compress(b""))
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "status", "told"),
+    [
+        (png_header(60000, 60000), {}, 413, "too large"),
+        (png_header(8000, 8000), {}, 413, "the upload is 8000 x 8000 pixels: 50 megapixels are the most"),
+        (bytes(50_000_001), {}, 413, "larger than 50 MB"),
+        (b"no picture", {}, 415, "send one of JPEG, PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", {}, 415, "not a picture"),
+        (b"", {}, 415, "empty"),
+        (encoded(picture((640, 480)))[:3000], {}, 422, "damaged"),
+        (encoded(picture()), {"model": "nobody"}, 404, "no model nobody; there are my_cat-instance, ink-batch"),
+        (encoded(picture()), {"strength": 2}, 422, "strength: "),
+        (encoded(picture()), {"painted_px": 4000}, 422, "painted_px: "),
+        (encoded(picture()), {"keep_colors": "all"}, 422, "keep_colors: "),
+        (encoded(picture()), {"strenght": 1}, 422, "strenght: "),
+    ],
+)
+def test_what_cannot_be_repainted_is_refused_in_one_line(
+    client: httpx.Client, content: bytes, fields: dict[str, Any], status: int, told: str
+) -> None:
+    response = post(client, content, "../../etc/passwd", **fields)
+    assert response.status_code == status
+    assert told in response.json()["detail"] and "\n" not in response.json()["detail"]
+
+
+def test_the_name_of_the_upload_means_nothing(client: httpx.Client) -> None:
+    answers = [post(client, encoded(picture()), name).content for name in ("../../etc/passwd", "photo.jpg")]
+    assert answers[0] == answers[1]
+    assert client.post("/stylize", data={"model": "ink-batch", "picture": "/etc/passwd"}).status_code == 422
+    assert client.post("/stylize", data={"model": "ink-batch"}).status_code == 422
+    assert client.post("/stylize", content=b"no form").status_code == 422
+
+
+def test_an_upload_without_a_length_is_cut_at_the_limit(models: dict[str, Model]) -> None:
+    num_sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal num_sent
+        yield b'--x\r\nContent-Disposition: form-data; name="picture"; filename="p"\r\n\r\n'
+        while num_sent < 300_000_000:
+            num_sent += 65536
+            yield bytes(65536)
+
+    with server(models, Limits(max_bytes=1_000_000)) as address:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        response = httpx.post(f"{address}/stylize", content=endless(), headers=headers, timeout=60)
+    assert response.status_code == 413 and response.json() == {"detail": "the upload is larger than 1 MB"}
+    assert num_sent < 30_000_000  # the buffers of two sockets
+
+
+def test_an_upload_that_does_not_end_is_given_up(models: dict[str, Model]) -> None:
+    with (
+        server(models, Limits(max_upload_seconds=0.2)) as address,
+        socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])), timeout=10) as connection,
+    ):
+        connection.sendall(
+            b"POST /stylize HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n"
+            b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+@pytest.fixture
+def patient(models: dict[str, Model]) -> Iterator[tuple[Patient, httpx.Client]]:
+    stylizer = Patient()
+    waiting = {"ink-batch": Model(stylizer, models["ink-batch"].facts, b"")}  # type: ignore[arg-type]
+    with server(waiting, Limits(max_requests=2)) as address, httpx.Client(base_url=address, timeout=30) as opened:
+        yield stylizer, opened
+        stylizer.may_end.set()
+
+
+def until(condition: Any) -> None:
+    for _ in range(500):
+        if condition():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it did not come to pass")
+
+
+def test_one_is_repainted_at_a_time_and_who_comes_to_a_full_queue_is_told_when_to_come_again(
+    patient: tuple[Patient, httpx.Client],
+) -> None:
+    stylizer, client = patient
+    with ThreadPoolExecutor(2) as others:
+        first = others.submit(post, client, encoded(picture()))
+        until(lambda: stylizer.num_begun == 1)
+        second = others.submit(post, client, encoded(picture()))
+        time.sleep(0.2)
+        refused = post(client, encoded(picture()))
+        assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+        assert "try again later" in refused.json()["detail"] and stylizer.num_begun == 1
+        stylizer.may_end.set()
+        assert first.result().status_code == second.result().status_code == 200
+    assert post(client, encoded(picture())).status_code == 200
+
+
+def test_who_leaves_the_queue_gives_up_the_place_and_the_work(patient: tuple[Patient, httpx.Client]) -> None:
+    stylizer, client = patient
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(post, client, encoded(picture()))
+        until(lambda: stylizer.num_begun == 1)
+        for _ in range(5):  # none of them finds the queue full
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(
+                    f"{client.base_url}/stylize",
+                    data={"model": "ink-batch"},
+                    files={"picture": encoded(picture())},
+                    timeout=httpx.Timeout(10, read=0.2),
+                )
+            time.sleep(0.1)
+        stylizer.may_end.set()
+        assert first.result().status_code == 200
+    assert post(client, encoded(picture())).status_code == 200 and stylizer.num_begun == 2
+
+
+def test_the_description_tells_the_limits_and_no_page_loads_anything_from_elsewhere(client: httpx.Client) -> None:
+    description = client.get("/openapi.json").json()
+    assert "50 MB and 50 megapixels" in description["info"]["description"]
+    answers = description["paths"]["/stylize"]["post"]["responses"]
+    assert "50 MB" in answers["413"]["description"] and "8 requests" in answers["429"]["description"]
+    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
+    page = client.get("/")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    for text in (
+        page.text,
+        *(file.read_text() for file in SERVE.rglob("*.*") if file.suffix in (".html", ".css", ".js")),
+    ):
+        assert "://" not in text and not re.search(r"""["'(=]\s*//""", text)
