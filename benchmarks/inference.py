@@ -17,14 +17,15 @@ from pathlib import Path
 import common
 import numpy as np
 import torch
-from stylization.export import export
 from torch.utils.flop_counter import FlopCounterMode
 
 from stylization import model_file
 from stylization.errors import clear_errors
+from stylization.export import export
 from stylization.generators import Johnson
 from stylization.memory import keep_memory
 from stylization.normalization import Norm
+from stylization.onnx_runtime import OnnxStylizer
 from stylization.stylizer import load
 from stylization.training import parameter_count
 
@@ -48,7 +49,7 @@ def main() -> None:
         model_file.write(path, Johnson(Norm), ARCHITECTURE, {})
         ours = load(path)
         export(path, Path(folder) / "model.onnx", "onnx")
-        onnx = load(Path(folder) / "model.onnx")
+        onnx = OnnxStylizer(Path(folder) / "model.onnx")
         print(f"{torch.get_num_threads()} threads, {options.num_turns} turns\n")
         print("| size | network | s | times the common recipe | share of the ceiling |")
         print("| ---: | --- | ---: | ---: | ---: |")

@@ -14,6 +14,7 @@ from stylization.errors import InputError
 
 Array = TypeVar("Array", bound=Any)  # a tensor or an array
 KeepColors = Literal["luminance", "matched"]
+LEAST_PX = 16  # of what a generator is given
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 from torch.nn import Identity, Module
 
 from stylization import generators
@@ -30,30 +31,55 @@ def write(path: Path, generator: Module, architecture: Mapping[str, Any], facts:
     `architecture` holds the `generator` and `norm` sections of the run's configuration, `facts` whatever describes
     the training (style, steps, terms, ...); both must be plain JSON values.
     """
-    metadata = {"format": FORMAT, "architecture": json.dumps(architecture), "facts": json.dumps(facts)}
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    description = {"format": FORMAT, "architecture": json.dumps(architecture), "facts": json.dumps(facts)}
     with written_whole(path) as file:
-        file.write(save(weights, metadata))
+        file.write(serialized(generator, description))
+
+
+def serialized(generator: Module, description: dict[str, str]) -> bytes:
+    """A model file's content, with the weights at the precision that they have."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()}
+    return bytes(save(weights, description))
 
 
 def read(path: Path) -> tuple[Generator, dict[str, Any]]:
-    """The generator in a model file, in eval mode, and its facts. Raises `InputError` for any other file."""
+    """The generator in a model file, in eval mode and float32, and its facts. Raises `InputError` for any other."""
+    description, weights = _contents(path)
+    try:
+        generator = build(json.loads(description["architecture"]))
+        generator.load_state_dict(weights)
+        return generator.eval(), json.loads(description["facts"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} does not hold what its description says: {str(error).splitlines()[0]}") from error
+
+
+def described(path: Path) -> dict[str, str]:
+    """What a model file says of itself: `format`, and in JSON `architecture` and `facts`. Raises `InputError`."""
+    return _contents(path)[0]
+
+
+def located(model: str | Path) -> Path:
+    """A model file's path, or that of the one in the folder of a finished run. Raises `InputError`."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        path = path / FILE_NAME
+        if not path.exists():
+            raise InputError(f"{path.parent} holds no {FILE_NAME}: not a run, or one that has not finished")
+    return path
+
+
+def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            description = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     except FileNotFoundError:
         raise InputError(f"no model file at {path}") from None
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is cut, damaged or no .safetensors file: {error}") from error
-    if metadata.get("format") != FORMAT:
+    if description.get("format") != FORMAT:
         raise InputError(f"{path} is a .safetensors file, but not a model of this project (format '{FORMAT}')")
-    try:
-        generator = build(json.loads(metadata["architecture"]))
-        generator.load_state_dict(weights)
-        return generator.eval(), json.loads(metadata["facts"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} does not hold what its description says: {str(error).splitlines()[0]}") from error
+    return description, weights
 
 
 def build(architecture: Mapping[str, Any]) -> Generator:

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stylization import blending, images
-from stylization.blending import ColourMatch, KeepColors, Moments
+from stylization.blending import LEAST_PX, ColourMatch, KeepColors, Moments
 from stylization.images import Photograph
 from stylization.normalization import freeze_statistics, statistics_restored
-from stylization.stylizer import LEAST_PX, Stylizer
+from stylization.stylizer import Stylizer
 from stylization.tiles import Tiled, untiled_bytes
 from stylization.tiles.graph import Box, Span
 

@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylization import blending, images, model_file
-from stylization.blending import KeepColors
+from stylization.blending import LEAST_PX, KeepColors
 from stylization.errors import InputError
 from stylization.generators.blocks import Generator
 from stylization.normalization import freeze_statistics, statistics_restored
-
-LEAST_PX = 16  # of what a generator is given
 
 
 class Stylizer:
@@ -101,12 +99,7 @@ def region(mask: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 def load(model: str | Path, device: str = "cpu", precision: Literal["float32", "bfloat16"] = "float32") -> Stylizer:
     """The stylizer in a model file, or in the folder of a finished run. Raises `InputError`."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        path = path / model_file.FILE_NAME
-        if not path.exists():
-            raise InputError(f"{path.parent} holds no {model_file.FILE_NAME}: not a run, or one that has not finished")
-    generator, facts = model_file.read(path)
+    generator, facts = model_file.read(model_file.located(model))
     try:
         generator = generator.to(device, getattr(torch, precision))
     except (RuntimeError, AssertionError) as error:

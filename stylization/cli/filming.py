@@ -85,6 +85,8 @@ def _check(options: argparse.Namespace) -> None:
             raise InputError(f"--{name.replace('_', '-')} must be 1 at least")
     if options.smooth is not None and not 0 <= options.smooth <= 1:
         raise InputError(f"--smooth {options.smooth:g}: must be from 0 to 1")
+    if "onnx" in (options.runtime, options.model.suffix[1:]):
+        raise InputError(f"{options.model}: a video needs --runtime torch, and the model that was exported")
     if options.tile != "auto" or options.memory != MEMORY:
         raise InputError("--tile and --memory are for pictures: a video's frames are repainted whole")
     if options.mask and (options.smooth or options.batch_size):

@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +16,14 @@ from stylization.cli import filming
 from stylization.errors import InputError
 
 if TYPE_CHECKING:
+    import pyvips
     from tqdm import tqdm
 
     from stylization.cli import Commands
+    from stylization.images import Photograph
     from stylization.objective import Objective
+
+    Repaint = Callable[[Photograph, Callable[[float], None]], AbstractContextManager[pyvips.Image]]
 
 
 def add(commands: Commands) -> None:
@@ -26,7 +32,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures; or one video"
     )
-    command.add_argument("--model", type=Path, required=True, help="a run folder or a model file")
+    command.add_argument("--model", type=Path, required=True, help="a run folder, a model file or an exported .onnx")
     command.add_argument(
         "--output", type=Path, required=True, help="a picture or video; for several or a folder, a folder"
     )
@@ -45,6 +51,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--memory", default=filming.MEMORY, metavar="SIZE", help=f"that the process may take ({filming.MEMORY})"
     )
+    command.add_argument("--runtime", choices=["torch", "onnx"], help="(onnx for a model.onnx, otherwise torch)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
     filming.add_options(command)
@@ -84,23 +91,54 @@ def _apply(options: argparse.Namespace) -> None:
 
     from stylization import images
     from stylization.memory import keep_memory
-    from stylization.repainting import Look, repainted
-    from stylization.stylizer import load
 
     jobs = images.paired_paths(options.photos, options.output, keep_suffix=True)
-    look = Look(options.strength, options.keep_colors, options.scale, options.mask)
-    memory_bytes = _bytes(options.memory)
-    if look.mask is not None:
-        images.Photograph(look.mask)  # told before anything is done
-    stylizer = load(options.model, options.device, options.precision)
+    runtime = options.runtime or ("onnx" if options.model.suffix == ".onnx" else "torch")
+    repaint = _by_torch(options) if runtime == "torch" else _by_onnx(options)
     keep_memory()
     batch = _Batch(jobs, options.overwrite)
     with tqdm(total=len(jobs), unit="img", bar_format=BAR, delay=1) as bar:
         for photo, output in batch.each(images.Photograph, bar):
             bar.set_postfix_str(output.name, refresh=False)
-            with repainted(stylizer, photo, look, options.tile, memory_bytes, bar.update) as painted:
+            with repaint(photo, bar.update) as painted:
                 photo.save(painted, output)
     batch.end(options.output)
+
+
+def _by_torch(options: argparse.Namespace) -> Repaint:
+    if find_spec("torch") is None:
+        raise InputError(
+            f"{options.model} needs PyTorch: pip install torch, or give what `stylization export` made of it"
+        )
+    from stylization import images
+    from stylization.repainting import Look, repainted
+    from stylization.stylizer import load
+
+    look = Look(options.strength, options.keep_colors, options.scale, options.mask)
+    memory_bytes = _bytes(options.memory)
+    if look.mask is not None:
+        images.Photograph(look.mask)  # told before anything is done
+    stylizer = load(options.model, options.device, options.precision)
+    return lambda photo, watch: repainted(stylizer, photo, look, options.tile, memory_bytes, watch)
+
+
+def _by_onnx(options: argparse.Namespace) -> Repaint:
+    """Without PyTorch; the whole photograph at once."""
+    from stylization import images
+    from stylization.onnx_runtime import OnnxStylizer
+
+    usual = {"mask": None, "tile": "auto", "memory": filming.MEMORY, "device": "cpu", "precision": "float32"}
+    for name, value in usual.items():
+        if getattr(options, name) != value:
+            raise InputError(f"--{name} needs --runtime torch: a graph paints a whole picture, on the CPU, in float32")
+    stylizer = OnnxStylizer(options.model)
+
+    def repaint(photo: Photograph, watch: Callable[[float], None]) -> AbstractContextManager[pyvips.Image]:
+        painted = stylizer.stylize(photo.whole(), options.strength, options.keep_colors, options.scale)
+        watch(1.0)
+        return contextlib.nullcontext(images.as_image(painted, photo.depth))
+
+    return repaint
 
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"

@@ -1,0 +1,94 @@
+"""An exported model, applied where there is no PyTorch."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from stylization import blending, images
+from stylization.blending import KeepColors
+from stylization.errors import InputError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Pixels = NDArray[np.float32]  # (3, h, w) or (b, 3, h, w) in [0, 1]
+
+
+class OnnxStylizer:
+    """`stylizer(image)` repaints a picture by an exported graph; what comes back is of the kind and size of what was
+    given.
+
+    Takes a PIL image or a uint8 array (h, w, 3), and the options of `Stylizer`, without its mask: a graph cannot be
+    given the statistics of a region. `facts` is what the model file said of its training. Raises `InputError` for a
+    file that is no exported model.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.session, self.facts = _opened(Path(path).expanduser())
+
+    @overload
+    def __call__(self, image: Image.Image, **options: Any) -> Image.Image: ...
+    @overload
+    def __call__(self, image: np.ndarray, **options: Any) -> np.ndarray: ...
+    def __call__(self, image: Image.Image | np.ndarray, **options: Any) -> Image.Image | np.ndarray:
+        if isinstance(image, Image.Image):
+            return Image.fromarray(self(np.asarray(image.convert("RGB")), **options))
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise InputError(f"an array must be uint8 (h, w, 3), this one is {image.dtype} {image.shape}")
+        levels = image.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+        return np.ascontiguousarray(images.quantized(self.stylize(levels, **options), 8).transpose(1, 2, 0))
+
+    def stylize(
+        self, x: Pixels, strength: float = 1.0, keep_colors: KeepColors | None = None, scale: float = 1.0
+    ) -> Pixels:
+        """A photograph (3, h, w) in [0, 1], repainted."""
+        blending.check(strength, keep_colors, scale)
+        blended: Pixels = blending.blended(x, self._at_scale(x, scale), strength, keep_colors)
+        return blended
+
+    def paint(self, photographs: Pixels) -> Pixels:
+        """What the graph makes of (b, 3, h, w) in [0, 1]."""
+        painted: Pixels = self.session.run(None, {"photograph": photographs})[0]
+        return painted
+
+    def _at_scale(self, x: Pixels, scale: float) -> Pixels:
+        """As `Stylizer` does it, by the same kernels."""
+        if scale == 1:
+            stylized: Pixels = self.paint(x[None])[0]
+            return stylized
+        h, w = x.shape[1:]
+        small = _resized(x, round(h / scale), round(w / scale), Image.Resampling.BILINEAR)
+        painted = _resized(self.paint(small[None])[0], h, w, Image.Resampling.BICUBIC)
+        detail = x - _resized(small, h, w, Image.Resampling.BICUBIC) if scale > 1 else np.zeros_like(x)
+        return (painted + detail).clip(0, 1)
+
+
+def _resized(x: Pixels, h: int, w: int, kernel: Image.Resampling) -> Pixels:
+    size = max(blending.LEAST_PX, w), max(blending.LEAST_PX, h)
+    return np.stack([np.asarray(Image.fromarray(channel).resize(size, kernel)) for channel in x])
+
+
+def _opened(path: Path) -> tuple["InferenceSession", dict[str, Any]]:
+    if find_spec("onnxruntime") is None:
+        raise InputError(f"{path} needs onnxruntime: pip install 'stylization[onnx]'")
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # it says in an exception what it would print
+    try:
+        content = path.read_bytes()
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except FileNotFoundError:
+        raise InputError(f"no model file at {path}") from None
+    except (OSError, refusals.InvalidProtobuf, refusals.InvalidArgument, refusals.InvalidGraph, refusals.Fail):
+        raise InputError(f"{path} is cut, damaged or no ONNX model: `stylization export` makes one") from None
+    facts = session.get_modelmeta().custom_metadata_map.get("facts")
+    if facts is None or [given.name for given in session.get_inputs()] != ["photograph"]:
+        raise InputError(f"{path} is an ONNX model, but not one that `stylization export` made")
+    return session, json.loads(facts)
