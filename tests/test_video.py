@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from ranges import Server
 from torch import Tensor
 
 from stylization import InputError, cli, generators, images, model_file, normalization
@@ -161,23 +162,34 @@ def test_variable_frame_rate_is_kept(suffix: str, model: Path, tmp_path: Path) -
     assert film.duration == pytest.approx(clip.duration, abs=1e-3)
 
 
+def test_an_address_is_as_good_as_a_path(model: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.mp4", scene(3), sound="aac")
+    with Server(tmp_path) as server:
+        cli.main(["apply", f"{server.url}clip.mp4", "--model", str(model), "--output", str(tmp_path / "film.mp4")])
+    assert Seen(tmp_path / "film.mp4").sound == Seen(path).sound
+
+
 def test_what_begins_late_is_not_taken_for_cut_and_begins_late(model: Path, tmp_path: Path) -> None:
     clip = Seen(write(tmp_path / "clip.mkv", scene(), times=[25600 + 512 * i for i in range(12)]))
     film = apply(tmp_path / "clip.mkv", tmp_path / "film.mkv", model)
     assert film.times == clip.times and film.times[0] == 2
 
 
-def test_chapters_are_kept(model: Path, tmp_path: Path) -> None:
+def test_chapters_are_kept_and_what_is_left_out_is_told(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clip = write(tmp_path / "plain.mkv", scene())
     with av.open(str(clip)) as source, av.open(str(tmp_path / "clip.mkv"), "w") as container:
         copied = container.add_stream_from_template(source.streams.video[0])
         chapter = {"id": 1, "start": 0, "end": 240, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}
         container.set_chapters([chapter])
+        container.add_attachment("note.txt", "text/plain", b"a note")
         for packet in source.demux(video=0):
             if packet.size:
                 packet.stream = copied
                 container.mux(packet)
     apply(tmp_path / "clip.mkv", tmp_path / "film.mp4", model)
+    assert capsys.readouterr().err == f"left out of {tmp_path / 'clip.mkv'}: attachment\n"
     with av.open(str(tmp_path / "film.mp4")) as film:
         assert [chapter["metadata"]["title"] for chapter in film.chapters()] == ["one"]
 
