@@ -22,7 +22,7 @@ OPTIONS = ("batch_size", "preview", "smooth")  # of a video only
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add what only makes sense for a video."""
     group = command.add_argument_group("a video (.mp4, .mov, .mkv, .webm)")
-    group.add_argument("--batch-size", type=int, metavar="N", help="frames at once (a megapixel of them)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="frames at once (a megapixel, 16 at most)")
     group.add_argument("--preview", type=int, metavar="N", help="only the first N frames")
     group.add_argument("--smooth", type=float, help="share of the norms' statistics kept between frames, 0 to 1 (0)")
 
