@@ -30,6 +30,7 @@ Watch = Callable[[float], None]  # is told by how much of the whole the work has
 THUMBNAIL_PX = 1024  # of its long side (Chen et al. 2022)
 STRIP_PIXELS = 2**20
 DEVIATION = "the thumbnail's statistics put activations off by {:.2f} standard deviations"
+MEMORY_BYTES = 1e9  # of activations, if nothing else is asked for
 RESERVED_BYTES = 100e6  # for libvips' strips and ours
 
 
@@ -52,21 +53,20 @@ def repainted(
     photo: Photograph,
     look: Look,
     tile: Tile = "auto",
-    memory_bytes: float = 2e9,
+    memory_bytes: float = MEMORY_BYTES,
     watch: Watch = lambda share: None,
 ) -> Iterator[pyvips.Image]:
     """The photograph repainted, to be saved inside: parts of it may lie in temporary files.
 
-    `tile` says what is done with a photograph too large for `memory_bytes`, which counts the whole process: "auto"
-    repaints it part by part with the statistics of the whole, exactly; "thumbnail" with those of a thumbnail, in one
-    pass, whatever its size; "never" repaints it as a whole all the same.
+    `tile` says what is done with a photograph too large for `memory_bytes` of activations: "auto" repaints it part by
+    part with the statistics of the whole, exactly; "thumbnail" with those of a thumbnail, in one pass, whatever its
+    size; "never" repaints it as a whole all the same.
     """
     mask = _mask(look.mask, photo) if look.mask else None
     with tempfile.TemporaryDirectory(prefix="stylization-") as folder, statistics_restored(stylizer.generator):
         small = photo if look.scale == 1 else photo.showing(_resized(photo.srgb, 1 / look.scale))
         box = None if mask is None else _region(mask, small)
-        left = memory_bytes - resident_bytes() - RESERVED_BYTES
-        if tile == "never" or (tile == "auto" and _whole_bytes(stylizer, small) <= left):
+        if tile == "never" or (tile == "auto" and _whole_bytes(stylizer, small) <= memory_bytes):
             x = torch.from_numpy(small.whole())[None]
             if box is not None:
                 _freeze(stylizer, x[..., slice(*box[0]), slice(*box[1])])
@@ -74,7 +74,7 @@ def repainted(
             watch(1.0)
         else:
             canvas = Canvas(Path(folder) / "stylized", small.height, small.width)
-            _paint_by_tiles(stylizer, small, box, canvas, tile == "thumbnail", left, watch)
+            _paint_by_tiles(stylizer, small, box, canvas, tile == "thumbnail", memory_bytes, watch)
             stylized = canvas.image()
         if small is not photo:
             stylized = _enlarged(stylized, small, photo)
@@ -109,10 +109,10 @@ def _freeze(stylizer: Stylizer, images: Tensor) -> None:
     freeze_statistics(stylizer.generator, images.to(next(stylizer.generator.parameters())))
 
 
-def resident_bytes() -> int:
-    """The most memory that this process has held so far."""
+def memory_left(process_bytes: float) -> float:
+    """What a process that may take so much has left for activations, now that the model is loaded."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return process_bytes - (peak if sys.platform == "darwin" else peak * 1024) - RESERVED_BYTES
 
 
 class Canvas:

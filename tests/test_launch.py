@@ -105,7 +105,10 @@ def test_so_do_four_ranks(curves: Curves) -> None:
 
 
 @pytest.mark.xdist_group("curves")
-@pytest.mark.parametrize(("before", "after"), [("instance, 2", "instance, 1"), ("instance, 1", "instance, 2")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("instance, 2", "instance, 1"), pytest.param("instance, 1", "instance, 2", marks=pytest.mark.slow)],
+)
 def test_resuming_with_another_number_of_ranks_sees_the_same_images_on_the_same_curve(
     before: str, after: str, curves: Curves, tmp_path: Path
 ) -> None:
@@ -258,6 +261,7 @@ def hosts() -> Iterator[tuple[str, str]]:
             ip(f"netns del {host}")
 
 
+@pytest.mark.slow
 def test_two_hosts_train_one_run(hosts: tuple[str, str], tmp_path: Path) -> None:
     settings = (*SMALL, "trainer=nodes", *RANKS[1:], "trainer.max_steps=10")
     launched = [
@@ -303,7 +307,9 @@ def test_sweep_goes_to_a_cluster_as_one_job_for_each_run(tmp_path: Path) -> None
         (("trainer=nodes",), {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "add hydra.run.dir="),
         (("trainer.devices=some",), {}, "trainer.devices=some: must be a whole number"),
         (("trainer=gpu", "trainer.devices=999"), {}, "trainer.devices=999 asks for 999 GPUs of this machine, it has"),
-        ((*RANKS, "trainer.devices=3"), {}, "data.batch_size=4 does not divide by 3 ranks"),
+        pytest.param(
+            *((*RANKS, "trainer.devices=3"), {}, "data.batch_size=4 does not divide by 3 ranks"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_wrong_launches_are_told_in_one_line(

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from stylization import cli, generators, images, model_file, normalization
 from stylization.images import Photograph
-from stylization.repainting import Look, repainted
+from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
 from stylization.stylizer import Stylizer
 
 ARCHITECTURE = {
@@ -37,21 +37,15 @@ def smooth(h: int, w: int) -> NDArray[np.float32]:
 
 
 def written(path: Path, pixels: NDArray[np.float32], depth: int = 8) -> Path:
+    path.parent.mkdir(exist_ok=True)
     images.as_image(pixels, depth).write_to_file(str(path))
     return path
 
 
 def painted(stylizer: Stylizer, photo: Photograph, look: Look, tile: str, output: Path) -> NDArray[np.int64]:
-    with repainted(stylizer, photo, look, tile, memory_bytes=0 if tile == "never" else _tight()) as picture:  # type: ignore[arg-type]
+    with repainted(stylizer, photo, look, tile, memory_bytes=3e6) as picture:  # type: ignore[arg-type]
         photo.save(picture, output)
     return np.asarray(pyvips.Image.new_from_file(str(output)).numpy(), np.int64)
-
-
-def _tight() -> float:
-    """Enough for small tiles, not for the picture as a whole."""
-    from stylization.repainting import RESERVED_BYTES, resident_bytes
-
-    return resident_bytes() + RESERVED_BYTES + 3e6
 
 
 @pytest.mark.parametrize(
@@ -148,3 +142,14 @@ def test_memory_is_told_in_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
             cli.main([*command, "--memory", memory])
         assert stopped.value.code == 2 and told in capsys.readouterr().err
         assert not (tmp_path / "out.png").exists()
+
+
+def test_a_second_large_photograph_has_as_much_memory_as_the_first(tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    model_file.write(model, generators.Johnson(normalization.Norm, width=4, num_blocks=1), ARCHITECTURE, {})
+    for number in range(3):
+        written(tmp_path / "in" / f"{number}.png", smooth(900, 900))
+    command = ["apply", str(tmp_path / "in"), "--model", str(model), "--output", str(tmp_path / "out")]
+    process_bytes = MEMORY_BYTES - memory_left(MEMORY_BYTES) + 40e6  # of what there is already, and a little more
+    cli.main([*command, "--memory", f"{process_bytes:.0f}"])
+    assert len(list((tmp_path / "out").iterdir())) == 3

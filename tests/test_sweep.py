@@ -101,6 +101,7 @@ def started(tmp_path: Path, name: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_sweep_that_was_stopped_twice_ends_as_one_that_was_not(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 from stylization.errors import InputError
 from stylization.video import SUFFIXES
 
-MEMORY = "2GB"  # that a picture may take, if nothing else is asked for
 OPTIONS = ("batch_size", "preview", "smooth")  # of a video only
 
 
@@ -87,7 +86,7 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--smooth {options.smooth:g}: must be from 0 to 1")
     if "onnx" in (options.runtime, options.model.suffix[1:]):
         raise InputError(f"{options.model}: a video needs --runtime torch, and the model that was exported")
-    if options.tile != "auto" or options.memory != MEMORY:
+    if options.tile != "auto" or options.memory is not None:
         raise InputError("--tile and --memory are for pictures: a video's frames are repainted whole")
     if options.mask and (options.smooth or options.batch_size):
         raise InputError("--mask takes each frame's statistics inside it, one by one: no --smooth, no --batch-size")

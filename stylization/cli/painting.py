@@ -48,9 +48,7 @@ def add(commands: Commands) -> None:
         help="what is larger than the memory: auto, by tiles with the statistics of the whole, exactly; thumbnail, "
         "with those of a thumbnail, in one pass; never (auto)",
     )
-    command.add_argument(
-        "--memory", default=filming.MEMORY, metavar="SIZE", help=f"that the process may take ({filming.MEMORY})"
-    )
+    command.add_argument("--memory", metavar="SIZE", help="that the process may take, 1.5GB say (1GB beside itself)")
     command.add_argument("--runtime", choices=["torch", "onnx"], help="(onnx for a model.onnx, otherwise torch)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
@@ -111,14 +109,15 @@ def _by_torch(options: argparse.Namespace) -> Repaint:
             f"{options.model} needs PyTorch: pip install torch, or give what `stylization export` made of it"
         )
     from stylization import images
-    from stylization.repainting import Look, repainted
+    from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
     from stylization.stylizer import load
 
     look = Look(options.strength, options.keep_colors, options.scale, options.mask)
-    memory_bytes = _bytes(options.memory)
+    process_bytes = None if options.memory is None else _bytes(options.memory)
     if look.mask is not None:
         images.Photograph(look.mask)  # told before anything is done
     stylizer = load(options.model, options.device, options.precision)
+    memory_bytes = MEMORY_BYTES if process_bytes is None else memory_left(process_bytes)
     return lambda photo, watch: repainted(stylizer, photo, look, options.tile, memory_bytes, watch)
 
 
@@ -127,7 +126,7 @@ def _by_onnx(options: argparse.Namespace) -> Repaint:
     from stylization import images
     from stylization.onnx_runtime import OnnxStylizer
 
-    usual = {"mask": None, "tile": "auto", "memory": filming.MEMORY, "device": "cpu", "precision": "float32"}
+    usual = {"mask": None, "tile": "auto", "memory": None, "device": "cpu", "precision": "float32"}
     for name, value in usual.items():
         if getattr(options, name) != value:
             raise InputError(f"--{name} needs --runtime torch: a graph paints a whole picture, on the CPU, in float32")

@@ -40,7 +40,7 @@ class Queue:
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """A place among the requests. Raises 429 if all are taken."""
-        if False:
+        if self.num_requests == self.limits.max_requests:
             wait = {"Retry-After": str(math.ceil(self.seconds))}
             raise HTTPException(429, f"{self.num_requests} requests are waiting already: try again later", wait)
         self.num_requests += 1
@@ -61,6 +61,8 @@ class Queue:
             if working.done():
                 return working.result()
             raise ClientDisconnect
+        except asyncio.CancelledError:
+            raise HTTPException(503, "the server is stopping") from None
         finally:
             working.cancel()
             leaving.cancel()
