@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 import pyvips
+import skimage.data
 
-from stylization.content import held_out_samples
 from stylization.errors import clear_errors
 
 BYTES_PER_PIXEL = 975  # of pytorch/examples' network
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for megapixels in options.megapixels:
             photo = Path(folder) / "photo.png"
-            sample = pyvips.Image.new_from_file(str(held_out_samples().path(1)))
+            sample = pyvips.Image.new_from_array(skimage.data.coffee())  # this process must stay small: see `peak`
             sample.resize((megapixels * 1e6 / sample.width / sample.height) ** 0.5).write_to_file(str(photo))
             start = time.perf_counter()
             peak_bytes = peak([str(photo), "--model", str(options.model), "--output", f"{folder}/painted.png"], options)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def peak(arguments: list[str], options: argparse.Namespace) -> int:
-    """The most memory that `stylization apply` was resident with."""
+    """The most memory that `stylization apply` was resident with (Linux counts from its parent's on)."""
     words = [*arguments, "--overwrite", "--memory", options.memory, "--tile", options.tile]
     process = subprocess.Popen([sys.executable, "-m", "stylization.cli", "apply", *words], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

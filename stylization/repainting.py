@@ -111,8 +111,16 @@ def _freeze(stylizer: Stylizer, images: Tensor) -> None:
 
 def memory_left(process_bytes: float) -> float:
     """What a process that may take so much has left for activations, now that the model is loaded."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return process_bytes - (peak if sys.platform == "darwin" else peak * 1024) - RESERVED_BYTES
+    return process_bytes - _resident_bytes() - RESERVED_BYTES
+
+
+def _resident_bytes() -> int:
+    statm = Path("/proc/self/statm")
+    if statm.exists():
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(
+        resource.RUSAGE_SELF
+    ).ru_maxrss  # elsewhere the most it has held so far, on macOS in bytes
 
 
 class Canvas:
