@@ -187,7 +187,7 @@ def test_an_upload_that_does_not_end_is_given_up(models: dict[str, Model]) -> No
 def patient(models: dict[str, Model]) -> Iterator[tuple[Patient, httpx.Client]]:
     stylizer = Patient()
     waiting = {"ink-batch": Model(stylizer, models["ink-batch"].facts, b"")}  # type: ignore[arg-type]
-    with server(waiting, Limits(max_requests=2)) as address, httpx.Client(base_url=address, timeout=30) as opened:
+    with server(waiting, Limits(max_requests=2)) as address, httpx.Client(base_url=address, timeout=10) as opened:
         yield stylizer, opened
         stylizer.may_end.set()
 
