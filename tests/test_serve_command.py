@@ -80,6 +80,18 @@ def test_it_prints_its_address_and_ends_quietly_when_interrupted(tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_it_ends_quietly_in_the_middle_of_its_work(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.safetensors", "ink")
+    with process(model) as (started, address), httpx.Client(base_url=address, timeout=60) as client:
+        with ThreadPoolExecutor(1) as other:
+            waiting = other.submit(post, client, encoded(picture((6000, 4000)), "PNG"), model="ink-instance")
+            time.sleep(2)
+            started.send_signal(signal.SIGINT)
+            assert started.wait(10) == 0 and isinstance(waiting.exception(), httpx.TransportError)
+        assert started.communicate() == ("", "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [60])
 def test_many_clients_at_once_are_answered_or_told_to_wait_in_memory_that_stays(tmp_path: Path, seconds: float) -> None:
     uploads = [

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -49,6 +49,15 @@ class Refusal(BaseModel):
     """Why a request was refused, in one line."""
 
     detail: str
+
+
+class Static(StaticFiles):
+    """The page's files, which a browser asks for anew: another version may have been installed."""
+
+    def file_response(self, *arguments: Any, **options: Any) -> Response:
+        response = super().file_response(*arguments, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
@@ -105,7 +114,7 @@ def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None
     def index() -> HTMLResponse:
         return HTMLResponse(page, headers={"Content-Security-Policy": ONLY_FROM_HERE})
 
-    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
+    app.mount("/static", Static(directory=FOLDER / "static"))
 
     @app.get("/sample.jpg", include_in_schema=False)
     def sample_photograph() -> Response:

@@ -1,9 +1,12 @@
 """The server as a process: its port, its start and its end."""
 
 import contextlib
+import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -19,8 +22,13 @@ def serve(models: Sequence[Path], host: str, port: int, device: str, limits: Lim
         app = application(load_models(models, device), limits)
         name, port = listener.getsockname()[:2]
         print(f"http://{f'[{name}]' if ':' in name else name}:{port}  (Ctrl-C ends it)", flush=True)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=3)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the process at once: nothing of it is kept, and a stylization in work could only be waited for."""
+        os._exit(0 if sig == signal.SIGINT else 128 + sig)
 
 
 def listening(host: str, port: int) -> socket.socket:
