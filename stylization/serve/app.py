@@ -107,7 +107,7 @@ def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None
         lstrip_blocks=True,
     ).get_template("page.html")
     facts = [model.facts for model in models.values()]
-    page = template.render(models=facts, limits=limits, painted_px=PAINTED_PX)
+    page = template.render(models=facts, limits=limits)
     photograph = images.encoded(sample(), "JPEG")
 
     @app.get("/", include_in_schema=False)

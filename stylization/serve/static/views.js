@@ -60,7 +60,7 @@ export function reveal() { // draw the stylization over the photograph
 
 export function arrange(photograph) { // in as many columns as make the pictures largest
   const num = views.childElementCount, narrow = matchMedia("(max-width: 800px)").matches;
-  const {width, height} = views.getBoundingClientRect(), room = narrow ? 0.7 * innerHeight : height;
+  const {width, height} = views.getBoundingClientRect(), room = narrow ? (num > 1 ? 0.9 : 0.6) * innerHeight : height;
   const widths = Array.from({length: narrow ? Math.min(num, 2) : num}, (_, index) => {
     const columns = index + 1, rows = Math.ceil(num / columns);
     const across = (width - GAP_PX * (columns - 1)) / columns, down = (room - GAP_PX * (rows - 1)) / rows - CAPTION_PX;
