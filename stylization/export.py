@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.func import functional_call
+from torch.fx import GraphModule
 
 from stylization import model_file
 from stylization.errors import InputError, written_whole
@@ -20,7 +21,7 @@ from stylization.normalization import Norm
 Target = Literal["onnx", "torch", "safetensors"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
 AXES = {0: Dim("batch"), 2: Dim("height"), 3: Dim("width")}
-SIZES_PX = ((15, 37), (61, 101), (321, 255))  # odd, and the first below what a generator paints
+SIZES_PX = ((15, 37), (61, 101), (129, 87))  # odd, and the first below what a generator paints
 TOLERANCE = 1e-4  # what the order of float32's sums may change
 HALF_TOLERANCE = 0.05  # what float16's weights may: a dozen of 256 levels in a single pixel
 
@@ -136,8 +137,9 @@ def _rowwise(network: nn.Module) -> nn.Module:
 def _traced(generator: Any) -> ExportedProgram:
     with torch.no_grad():
         program = torch.export.export(Graph(generator).eval(), (torch.rand(2, 3, 17, 19),), dynamic_shapes=(AXES,))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths on this machine
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # paths on this machine
     return program
 
 
@@ -157,7 +159,7 @@ def _to_onnx(generator: Generator, description: dict[str, str]) -> bytes:
     assert program is not None
     # Its own optimizer would widen float16's weights beforehand; a runtime does so when it loads them.
     optimize_ir(program.model, should_fold=lambda node: False if node.op_type == "Cast" else None)
-    ClearMetadataAndDocStringPass()(program.model)  # paths on this machine
+    ClearMetadataAndDocStringPass()(program.model)  # what the exporter notes of each node, a hundred kilobytes
     program.model.metadata_props.update(description)
     return bytes(program.model_proto.SerializeToString())
 

@@ -152,7 +152,11 @@ def exported(path: Path, to: Any) -> None:
 def test_statistics_of_a_million_pixels_keep_their_digits(norm: str, tmp_path: Path) -> None:
     path = written(tmp_path / "model.safetensors", SMALL["johnson"] | {"width": 8}, NORMS[norm])
     export(path, tmp_path / "model.onnx", "onnx")
-    assert off(opened(tmp_path / "model.onnx"), path, [(1, 1025, 1023)]) < 1e-4
+    x = torch.rand(1, 3, 1025, 1023)
+    # In float32 PyTorch's own norms are off by 0.0002.
+    exact = exporting._rowwise(model_file.read(path)[0]).double()
+    with torch.no_grad():
+        assert (opened(tmp_path / "model.onnx")(x) - exact(x.double())).abs().max() < 1e-5
 
 
 def test_noise_of_a_graph_is_exactly_pytorch_s(tmp_path: Path) -> None:
