@@ -156,7 +156,7 @@ def test_statistics_of_a_million_pixels_keep_their_digits(norm: str, tmp_path: P
     # In float32 PyTorch's own norms are off by 0.0002.
     exact = exporting._rowwise(model_file.read(path)[0]).double()
     with torch.no_grad():
-        assert (opened(tmp_path / "model.onnx")(x) - exact(x.double())).abs().max() < 1e-5
+        assert (opened(tmp_path / "model.onnx")(x) - exact(x.double())).abs().max() < 5e-6
 
 
 def test_noise_of_a_graph_is_exactly_pytorch_s(tmp_path: Path) -> None:
