@@ -10,7 +10,8 @@ from torch import nn
 
 from stylization.errors import InputError
 from stylization.generators import Johnson, Pyramid
-from stylization.generators.johnson import Enlarged
+from stylization.generators.blocks import convolution
+from stylization.generators.johnson import Enlarged, Fourfold
 from stylization.normalization import Norm
 from stylization.training import parameter_count
 
@@ -110,13 +111,22 @@ def test_wrong_options_are_named() -> None:
 )
 def test_enlarged_is_nearest_upsampling_and_a_convolution(padding: str, mode: str) -> None:
     enlarged = Enlarged(6, 5, padding)
-    convolution = nn.Conv2d(6, 5, 3, padding=1, padding_mode=mode)  # type: ignore[arg-type]
-    convolution.load_state_dict(enlarged.state_dict())
+    plain = nn.Conv2d(6, 5, 3, padding=1, padding_mode=mode)  # type: ignore[arg-type]
+    plain.load_state_dict(enlarged.state_dict())
     x = torch.randn(2, 6, 7, 9)
-    expected = convolution(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
+    expected = plain(nn.functional.interpolate(x, scale_factor=2, mode="nearest"))
     assert torch.allclose(enlarged(x), expected, atol=1e-5)
     gradients = [
-        torch.autograd.grad(y.square().sum(), m.weight)[0]
-        for y, m in ((enlarged(x), enlarged), (expected, convolution))
+        torch.autograd.grad(y.square().sum(), m.weight)[0] for y, m in ((enlarged(x), enlarged), (expected, plain))
     ]
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("padding", ["zero", "reflect", "replicate", "circular"])
+def test_fourfold_is_a_convolution(padding: str) -> None:
+    fourfold, plain = convolution(6, 3, 9, padding, kind=Fourfold), convolution(6, 3, 9, padding)
+    plain.load_state_dict(fourfold.state_dict())
+    x = torch.randn(2, 6, 10, 14)
+    assert torch.allclose(fourfold(x), plain(x), atol=1e-5)
+    gradients = [torch.autograd.grad(m(x).square().sum(), m.weight)[0] for m in (fourfold, plain)]
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-3)

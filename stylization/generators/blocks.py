@@ -41,13 +41,18 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-def convolution(in_channels: int, out_channels: int, kernel_px: int, padding: str, stride: int = 1) -> nn.Conv2d:
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_px: int,
+    padding: str,
+    stride: int = 1,
+    kind: type[nn.Conv2d] = nn.Conv2d,
+) -> nn.Conv2d:
     """A convolution whose output is as large as its input, or ceil(size / stride); `padding` fills the border."""
     if padding not in _TORCH_NAME:
         raise InputError(f"generator.padding={padding}: choose one of {', '.join(_TORCH_NAME)}")
-    return nn.Conv2d(
-        in_channels, out_channels, kernel_px, stride, padding=kernel_px // 2, padding_mode=_TORCH_NAME[padding]
-    )
+    return kind(in_channels, out_channels, kernel_px, stride, padding=kernel_px // 2, padding_mode=_TORCH_NAME[padding])
 
 
 def to_unit_range(x: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Johnson(Generator):
             *(Residual(norm, 4 * width, padding) for _ in range(num_blocks)),
             *_upsampled(norm, 4 * width, 2 * width, padding, upsampling),
             *_upsampled(norm, 2 * width, width, padding, upsampling),
-            convolution(width, 3, 9, padding),
+            convolution(width, 3, 9, padding, kind=Fourfold),
         )
 
     def paint(self, x: Tensor) -> Tensor:
@@ -118,6 +118,21 @@ class Enlarged(nn.Conv2d):
 
 
 _PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))
+
+
+class Fourfold(nn.Conv2d):
+    """A convolution to few channels, of an image with even sides.
+
+    Computed for 2x2 pixels at once, by the four places of its kernel in one that is larger by a pixel: kernels for
+    three channels leave most of a processor's registers empty, for twelve they do not.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        mode = {"zeros": "constant"}.get(self.padding_mode, self.padding_mode)
+        x = F.pad(x, [int(self.padding[0])] * 4, mode=mode)
+        places = [F.pad(self.weight, (column, 1 - column, row, 1 - row)) for row, column in _PHASES]
+        bias = None if self.bias is None else self.bias.repeat_interleave(4)
+        return F.pixel_shuffle(F.conv2d(x, torch.stack(places, 1).flatten(0, 1), bias, stride=2), 2)
 
 
 class Transposed(nn.ConvTranspose2d):
