@@ -111,7 +111,7 @@ def test_half_is_the_model_rounded_to_float16(to: Any, width: int, tmp_path: Pat
     output = tmp_path / f"half{exporting.SUFFIXES[to]}"
     export(path, output, to, half=True)
     graph = opened(output)
-    assert off(graph, rounded, ODD) < 1e-4 and 1e-6 < off(graph, path, ODD) < 0.05
+    assert off(graph, rounded, ODD) < 1e-4 and 1e-6 < off(graph, path, ODD) < 0.02
     if to == "onnx":
         assert output.stat().st_size < 0.6 * path.stat().st_size
 
