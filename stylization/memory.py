@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from pathlib import Path
 
 
 def keep_memory() -> None:
@@ -18,3 +19,19 @@ def keep_memory() -> None:
         libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, 2**31 - 1)
         libc.mallopt(m_top_pad, 64 * 2**20)
+
+
+def release_mapped() -> None:
+    """Let go of the pages of files that are mapped to be read and shared: of libvips', which maps its files whole.
+
+    They stay in the kernel's cache, and come back when they are read again. Does nothing but on Linux.
+    """
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return
+    madvise, dont_need = ctypes.CDLL(None).madvise, 4  # sys/mman.h
+    for line in maps.read_text().splitlines():
+        span, access, *_ = line.split()
+        if access == "r--s":
+            start, end = (int(address, 16) for address in span.split("-"))
+            madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), dont_need)

@@ -6,6 +6,7 @@ libvips decodes and encodes in strips, so a photograph of any size goes through 
 from __future__ import annotations
 
 import copy
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,13 @@ from PIL import Image
 from stylization.errors import Damaged, InputError, written_whole
 from stylization.images import pictures
 from stylization.images.files import check_suffix, read_bytes
+from stylization.memory import release_mapped
 
 if TYPE_CHECKING:
     Span = tuple[int, int]
 
+# What is larger when decoded waits in a file in the folder for temporary files, not in memory.
+os.environ.setdefault("VIPS_DISC_THRESHOLD", "16m")
 BESIDE = ("exif-", "xmp-", "iptc-", "png-comment", "photoshop-data")  # fields that go from one file into the next
 
 
@@ -158,6 +162,8 @@ def _write(image: pyvips.Image, path: Path) -> None:
         if suffix in (".bmp", ".ppm"):
             Image.fromarray(image.numpy()).save(file, format=check_suffix(path))
             return
+        image.set_progress(True)
+        image.signal_connect("eval", lambda *_: release_mapped())
         target = pyvips.Target.new_to_descriptor(file.fileno())
         try:
             image.write_to_target(target, suffix + options.get(suffix, ""))
