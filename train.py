@@ -9,7 +9,7 @@ import shutil
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -25,6 +25,8 @@ from stylization.configuration import (
     explained,
     plain,
     register_resolvers,
+    style_names,
+    with_several_styles,
 )
 from stylization.errors import InputError, clear_errors
 
@@ -87,20 +89,23 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     with explained():
         check_types(config)
         pl.seed_everything(config.seed, workers=True, verbose=False)
-        generator = instantiate(config.generator)
+        generator, before = built_generator(config)
         data = built_content(config)
         objective = built_objective(config)
         optimizer = instantiate(config.optimizer)
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]
         trainer = instantiate(config.trainer, callbacks=list(callbacks.values()), logger=loggers)
-        module = Training(generator, objective, optimizer.algorithm, optimizer.schedule, config.seed)
+        names, names_before = style_names(config), before.get("styles", [])
+        module = Training(
+            generator, objective, optimizer.algorithm, optimizer.schedule, config.seed, names, names_before
+        )
         module.check(trainer.max_steps, config.resume)
         settings = plain(config)
         model_file.build(settings)  # what could not be rebuilt from its file is not worth training
     if "summary" not in callbacks:
         raise InputError("callbacks.summary writes the model: a run cannot be without it")
-    callbacks["summary"].describe(settings, choices)
+    callbacks["summary"].describe(settings, choices, before)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     with launch.others_lost_told():
@@ -111,8 +116,24 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     return summary
 
 
+def built_generator(config: DictConfig) -> tuple[Any, dict[str, Any]]:
+    """The generator that is to learn, and the facts of the model that it is taken from, if there is one: then what the
+    configuration says of generator and norm gives way to what the model's file says."""
+    from stylization import model_file
+
+    if config.model is None:
+        return instantiate(config.generator), {}
+    names, path = style_names(config), model_file.located(config.model)
+    generator, architecture, before = model_file.with_more_styles(path, len(names))
+    if known := sorted(set(names) & set(before["styles"])):
+        raise InputError(f"model={config.model} has the style {known[0]} already: rename the picture")
+    config.generator, config.norm = architecture["generator"], architecture["norm"]
+    return generator, before
+
+
 if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands its errors on, and we say them in one line
     register_resolvers()
+    sys.argv = with_several_styles(sys.argv)
     with clear_errors(), explained():
         main()

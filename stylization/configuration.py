@@ -2,9 +2,10 @@
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 from urllib.parse import urlsplit
 
 from hydra import compose, initialize_config_dir
@@ -33,12 +34,49 @@ def register_resolvers() -> None:
     """`${stem:<path or address>}` is a picture's name without folders and suffix: what its style is called.
     `${launched:devices}` and `${launched:nodes}` are the processes that torchrun or srun started, here and in all.
     `${scaled_lr:}` is `optimizer.lr`, scaled as `optimizer.lr_scaling` says. `${wandb_run:<folder>}` is the id of the
-    W&B run that a run folder belongs to already, or null."""
-    OmegaConf.register_new_resolver("stem", lambda picture: Path(urlsplit(str(picture)).path).stem, replace=True)
+    W&B run that a run folder belongs to already, or null. Of several styles `${joined:<names>}` is what their run is
+    called, `${style_options:<names>,<size>}` what is said of each, and `${num_styles:}` how many the run has."""
+    OmegaConf.register_new_resolver("stem", _stem, replace=True)
     counts = {"devices": launch.num_launched_here, "nodes": launch.num_nodes_launched}
     OmegaConf.register_new_resolver("launched", lambda what: counts[what](), replace=True)
     OmegaConf.register_new_resolver("scaled_lr", lambda *, _root_: _scaled_lr(_root_), replace=True)
     OmegaConf.register_new_resolver("wandb_run", _wandb_run, replace=True)
+    OmegaConf.register_new_resolver("joined", lambda names: "+".join(map(_stem, names)), replace=True)
+    OmegaConf.register_new_resolver("style_options", _style_options, replace=True)
+    OmegaConf.register_new_resolver("num_styles", lambda *, _root_: len(style_names(_root_)), replace=True)
+
+
+def _stem(picture: object) -> str:
+    return Path(urlsplit(str(picture)).path).stem
+
+
+def _style_options(names: Sequence[str], size_px: int) -> list[dict[str, Any]]:
+    """Name, picture, its size, and its weight if it has one of its own, of each of several styles."""
+    options = []
+    for name in names:
+        path = CONF / "style" / f"{name}.yaml"
+        written = cast(DictConfig, OmegaConf.load(path)) if path.exists() else OmegaConf.create()
+        style = written.get("style", written)  # `stylization probe --pick` writes a style with its weight
+        if "names" in style or "defaults" in style:
+            raise InputError(f"style={name}: give the names of single styles")
+        weight = OmegaConf.select(written, "objective.weights.style")
+        picture = {"image": style.get("image", name), "size_px": style.get("size_px", size_px), "weight": weight}
+        options.append({"name": _stem(name), **picture})
+    if len({option["name"] for option in options}) < len(options) or not options:
+        raise InputError(f"style=[{','.join(names)}]: give styles of different names")
+    return options
+
+
+def style_names(settings: Mapping[str, Any]) -> list[str]:
+    """The names of a configuration's styles."""
+    style = settings["style"]
+    return [option["name"] for option in style["pictures"]] if "pictures" in style else [style["name"]]
+
+
+def with_several_styles(overrides: Sequence[str]) -> list[str]:
+    """`style=[a,b]` as what Hydra knows: it merges options of one group into each other."""
+    words = (re.sub(r"^style=(\[.*\])$", r"style=several\nstyle.names=\1", word) for word in overrides)
+    return [part for word in words for part in word.split("\n")]
 
 
 def _scaled_lr(config: DictConfig) -> float:
@@ -126,18 +164,28 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """The configuration that these overrides of train.py give, for those who train nothing. Raises `InputError`."""
     register_resolvers()
     with explained(), initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [*overrides, "folder=''"])
+        return compose("config", [*with_several_styles(overrides), "folder=''"])
 
 
 def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objective":
-    """The objective of a configuration, or of a run's saved settings; its style picture reduced so many times."""
+    """The objective of a configuration, or of a run's saved settings; its style pictures reduced so many times."""
     from stylization import styles
+    from stylization.conditions import LARGEST_STROKE
 
+    style = settings["style"]
+    several = "pictures" in style or "num_styles" in settings.get("norm", {})
+    options = style.get("pictures", [style])
+    scales = (1 / LARGEST_STROKE, 1, LARGEST_STROKE) if settings.get("norm", {}).get("size") else (1,)
+    pictures = [
+        [styles.read(option["image"], round(option["size_px"] * scale) // reduction) for scale in scales]
+        for option in options
+    ]
     with explained():
         objective: Objective = instantiate(
             settings["objective"],
             loss_network=instantiate(settings["loss_network"]),
-            style=styles.read(settings["style"]["image"], settings["style"]["size_px"] // reduction),
+            style=pictures if several else pictures[0][0],
+            style_weights=[option.get("weight") for option in options],
             _convert_="all",
         )
         return objective
@@ -155,7 +203,10 @@ def check_types(config: DictConfig) -> None:
 
     The annotated constructors are the schema: int, float, bool and str are checked, the rest is theirs to check.
     """
-    for key, kind in (("seed", int), ("style.image", str), ("style.size_px", int)):
+    several = "pictures" in config.style
+    if several and "num_styles" not in config.norm:
+        raise InputError(f"style={config.style.name}: several styles in one generator need norm=conditional")
+    for key, kind in (("seed", int), ("style.size_px", int), *(() if several else (("style.image", str),))):
         _check_type(key, OmegaConf.select(config, key), kind)
     for group, section in config.items():
         if isinstance(section, DictConfig) and str(section.get("_target_")).startswith("stylization."):

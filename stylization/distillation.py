@@ -242,7 +242,7 @@ def mismatch(features: dict[str, Tensor], targets: dict[str, Tensor], maps: nn.P
         ours = (f @ metric).flatten(1) @ f.flatten(1).T / num_pixels
         theirs = big_f.flatten(1) @ big_f.flatten(1).T / num_pixels
         terms["features"] += (residual / energy).mean()
-        terms["gram"] += relative(gram, h)
+        terms["gram"] += relative(gram, h).mean()
         terms["distances"] += 0.5 * (log_distances(ours) - log_distances(theirs)).square().mean()
         terms["distances"] += 0.5 * (log_distances(products(gram)) - log_distances(products(h))).square().mean()
     return {name: term / len(targets) for name, term in terms.items()}

@@ -74,7 +74,7 @@ class Lessons:
             targets = {k: gram_matrix(v) for k, v in self.student(self.models).items()}
         for _ in range(self.MOVES):
             x = self.moving.clone().requires_grad_(True)
-            distances = [relative(gram_matrix(v), targets[k]) for k, v in self.student(x).items()]
+            distances = [relative(gram_matrix(v), targets[k]).mean() for k, v in self.student(x).items()]
             (gradient,) = torch.autograd.grad(torch.stack(distances).sum(), x)
             size = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-12
             self.moving = (x.detach() - 0.02 * gradient / size).clamp(0, 1)

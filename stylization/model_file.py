@@ -14,7 +14,9 @@ from torch.nn import Identity, Module
 from stylization import generators
 from stylization.errors import InputError, written_whole
 from stylization.generators.blocks import Generator
-from stylization.normalization import Norm
+from stylization.models import BUNDLED
+from stylization.normalization import Conditional, Norm, conditional_norms
+from stylization.styles import PAINTERS
 
 FORMAT = "stylization-1"
 FILE_NAME = "model.safetensors"
@@ -22,7 +24,9 @@ FILE_NAME = "model.safetensors"
 # A file names its parts as the configuration does; these are the names it may use, so that loading runs no code of
 # the file's choosing.
 _GENERATORS = {f"stylization.generators.{name}": getattr(generators, name) for name in generators.__all__}
-_NORMS = {"stylization.normalization.Norm": Norm, "torch.nn.Identity": Identity}
+_NORMS = {f"stylization.normalization.{norm.__name__}": norm for norm in (Norm, Conditional)} | {
+    "torch.nn.Identity": Identity
+}
 
 
 def write(path: Path, generator: Module, architecture: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -59,13 +63,31 @@ def described(path: Path) -> dict[str, str]:
 
 
 def located(model: str | Path) -> Path:
-    """A model file's path, or that of the one in the folder of a finished run. Raises `InputError`."""
+    """A model file's path, that of the one in the folder of a finished run, or for "bundled" and the names of the
+    bundled styles that of the model that the package carries. Raises `InputError`."""
     path = Path(model).expanduser()
+    if not path.exists() and str(model) in ("bundled", *PAINTERS):
+        return BUNDLED
     if path.is_dir():
         path = path / FILE_NAME
         if not path.exists():
             raise InputError(f"{path.parent} holds no {FILE_NAME}: not a run, or one that has not finished")
     return path
+
+
+def with_more_styles(path: Path, num_styles: int) -> tuple[Generator, dict[str, Any], dict[str, Any]]:
+    """The generator in a model file with room for more styles, which alone can learn, and the file's architecture and
+    facts. Raises `InputError` if it has no table of styles."""
+    generator, facts = read(path)
+    norms = conditional_norms(generator)
+    if not norms:
+        raise InputError(f"{path} has one style and no table: norm=conditional trains one that styles can be added to")
+    generator.requires_grad_(False)
+    for norm in norms:
+        norm.add_styles(num_styles)
+    architecture = json.loads(described(path)["architecture"])
+    architecture["norm"]["num_styles"] += num_styles
+    return generator, architecture, facts
 
 
 def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

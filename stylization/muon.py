@@ -23,11 +23,13 @@ class Muon(torch.optim.Optimizer):
         lr: float = 0.008,
         momentum: float = 0.9,
         vector_share: float = 0.2,
+        table_share: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.99),
     ) -> None:
         if lr < 0:
             raise ValueError(f"lr={lr:g} must not be negative")
-        super().__init__(params, {"lr": lr, "momentum": momentum, "vector_share": vector_share, "betas": tuple(betas)})
+        shares = {"vector_share": vector_share, "table_share": table_share}
+        super().__init__(params, {"lr": lr, "momentum": momentum, "betas": tuple(betas), **shares})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -59,7 +61,8 @@ class Muon(torch.optim.Optimizer):
         state["mean"].lerp_(gradient, 1 - beta1)
         state["square"].lerp_(gradient.square(), 1 - beta2)
         mean, square = state["mean"] / (1 - beta1 ** state["step"]), state["square"] / (1 - beta2 ** state["step"])
-        vector.sub_(mean / (square.sqrt() + 1e-8), alpha=group["lr"] * group["vector_share"])
+        share = group["table_share"] if vector.ndim == 2 else group["vector_share"]
+        vector.sub_(mean / (square.sqrt() + 1e-8), alpha=group["lr"] * share)
 
 
 def orthogonalized(matrix: Tensor, num_steps: int = 5) -> Tensor:

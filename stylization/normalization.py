@@ -14,8 +14,12 @@ taken over:
 
 Instance norm uses `instance` in training and at test time, identically; batch norm trains with `batch` and is
 tested with `running`. Any trained network can be given other test statistics by `set_statistics`.
+
+gamma and beta are the style (Dumoulin et al. 2017): a `Conditional` norm has a row of them for each of many styles,
+and `condition` says which, or which mixture, pictures are to have.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, get_args
@@ -23,8 +27,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from stylization.conditions import Condition, sampled
 from stylization.errors import InputError
 
+Within = tuple[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]
 Statistics = Literal["instance", "batch", "running", "frozen", "smoothed"]
 
 
@@ -79,44 +85,56 @@ class Norm(nn.Module):
         self.register_buffer("frozen_var", None, persistent=False)
         self.register_buffer("smoothed", None, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, within: Within | None = None) -> Tensor:
+        """`within` says of what whole x is a part: its size, and x's rows and columns."""
         statistics = self.train_statistics if self.training else self.statistics
         # Autocast would run some norms in float32 and others in half precision, and compare precisions.
         with torch.autocast(x.device.type, enabled=False):
-            if statistics == "instance":
-                y, mean, var = self._by_instance(x.float())
-            elif statistics == "batch":
-                y, mean, var = self._by_batch(x.float())
-            elif statistics == "smoothed":
-                return self._by_given(x.float(), *self._smoothed(x.float())).to(x.dtype)
-            else:
-                return self._by_given(x.float(), *self._given(statistics)).to(x.dtype)
+            return self._normalized(x.float(), statistics, *self.affine(x, within)).to(x.dtype)
+
+    def affine(self, x: Tensor, within: Within | None) -> tuple[Tensor | None, Tensor | None]:
+        """gamma and beta for pictures x: (c,), or of each picture (b, c), or of each of its pixels (b, c, h, w)."""
+        return self.gamma, self.beta
+
+    def _normalized(self, x: Tensor, statistics: str, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
+        if gamma is not None and gamma.ndim == 4:
+            assert beta is not None
+            return torch.addcmul(beta, self._normalized(x, statistics, None, None), gamma)
+        if statistics == "instance":
+            y, mean, var = self._by_instance(x, gamma, beta)
+        elif statistics == "batch":
+            y, mean, var = self._by_batch(x, gamma, beta)
+        elif statistics == "smoothed":
+            return self._by_given(x, *self._smoothed(x), gamma, beta)
+        else:
+            return self._by_given(x, *self._given(statistics), gamma, beta)
         if self.training:
             with torch.no_grad():
                 self.running_mean.lerp_(mean.mean(0), self.momentum)
                 self.running_var.lerp_(var.mean(0), self.momentum)
-        return y.to(x.dtype)
+        return y
 
-    def _by_instance(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _by_instance(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         normalize = _ChannelsLast.apply if _channels_last(x) else _native
-        y, mean, rstd = normalize(x, self.gamma, self.beta, self.num_groups, self.eps)
+        y, mean, rstd = normalize(x, gamma, beta, self.num_groups, self.eps)
         return y, mean, rstd.detach() ** -2 - self.eps  # (b, g), and the kernel has them already
 
-    def _by_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self.num_groups == self.num_channels and not self.synchronized:
-            y, mean, rstd = torch.native_batch_norm(x, self.gamma, self.beta, None, None, True, 0.0, self.eps)
+    def _by_batch(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        by_channel = self.num_groups == self.num_channels and (gamma is None or gamma.ndim == 1)
+        if by_channel and not self.synchronized:
+            y, mean, rstd = torch.native_batch_norm(x, gamma, beta, None, None, True, 0.0, self.eps)
             return y, mean[None], rstd.detach()[None] ** -2 - self.eps
         mean, var = self.moments(x)
-        return self._by_given(x, mean, var), mean.detach()[None], var.detach()[None]
+        return self._by_given(x, mean, var, gamma, beta), mean.detach()[None], var.detach()[None]
 
-    def _by_given(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
+    def _by_given(self, x: Tensor, mean: Tensor, var: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
         """By one mean and variance of each group, (g,), or by each image's, (b, g)."""
         repeat = self.num_channels // self.num_groups
         scale = torch.rsqrt(var + self.eps).repeat_interleave(repeat, -1)
         mean = mean.repeat_interleave(repeat, -1)
-        if self.gamma is not None:
-            scale = scale * self.gamma
-        shift = -mean * scale if self.beta is None else self.beta - mean * scale
+        if gamma is not None:
+            scale = scale * gamma
+        shift = -mean * scale if beta is None else beta - mean * scale
         return torch.addcmul(shift[..., None, None], x, scale[..., None, None])
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -159,9 +177,97 @@ class Norm(nn.Module):
         )
 
 
+class Conditional(Norm):
+    """A norm whose gamma and beta are tables with a row for each style (Dumoulin et al. 2017), mixed as `condition`
+    says.
+
+    A style costs two numbers a channel and nothing else. With `strength` there is a row for no style at all, and with
+    `size` one that is added for larger strokes and taken away for smaller: both are learned, shared by all styles and
+    moved continuously (after Babaeizadeh & Ghiasi 2018, who compute gamma and beta from the weights of the losses).
+    """
+
+    gamma: nn.Parameter  # (rows, channels): no style, size, the styles
+    beta: nn.Parameter
+
+    def __init__(
+        self, num_channels: int, *, num_styles: int = 1, strength: bool = True, size: bool = True, **options: Any
+    ) -> None:
+        super().__init__(num_channels, **options)
+        if self.gamma is None or self.beta is None:
+            raise InputError("norm.affine=false: gamma and beta are all that tells one style from another")
+        self.num_styles, self.strength, self.size = num_styles, strength, size
+        num_rows = num_styles + strength + size
+        self.gamma = nn.Parameter(self.gamma.detach().repeat(num_rows, 1))
+        self.beta = nn.Parameter(self.beta.detach().repeat(num_rows, 1))
+        if size:
+            nn.init.zeros_(self.gamma.data[int(strength)])  # a difference
+        self.rows: Tensor | None = None
+
+    def affine(self, x: Tensor, within: Within | None) -> tuple[Tensor, Tensor]:
+        if self.rows is None:
+            raise InputError("no style was chosen yet: call condition(network, Condition.of(...))")
+        rows, tables = self.rows.to(self.gamma.device), (self.gamma.float(), self.beta.float())
+        if rows.ndim == 4:  # each pixel its own, at this layer's resolution
+            h, w = x.shape[2:]
+            rows = sampled(rows, *(within or ((h, w), ((0, h), (0, w)))))
+            gamma, beta = (torch.einsum("brhw,rc->bchw", rows, table) for table in tables)
+            return gamma, beta
+        gamma, beta = (rows @ table for table in tables)
+        return (gamma[0], beta[0]) if len(rows) == 1 else (gamma, beta)
+
+    def of_one_style(self) -> Norm:
+        """The norm that it is as long as nothing else is asked for."""
+        if self.rows is None or self.rows.ndim != 2 or len(self.rows) != 1:
+            raise InputError("a style that is the same everywhere must be chosen first")
+        norm = copy.copy(self)
+        norm.__class__ = Norm  # type: ignore[assignment]
+        norm._parameters = self._parameters.copy()
+        gamma, beta = (self.rows.to(table) @ table for table in (self.gamma.detach(), self.beta.detach()))
+        norm.gamma, norm.beta = nn.Parameter(gamma[0]), nn.Parameter(beta[0])
+        return norm
+
+    def add_styles(self, num_styles: int) -> None:
+        """Append rows for more styles, which begin as the mean of those there are. What is there stays bit for bit:
+        only the new rows are told their gradients."""
+        first_style = self.strength + self.size
+        num_before = len(self.gamma)
+        for name in ("gamma", "beta"):
+            table = getattr(self, name).detach()
+            new = table[first_style:].mean(0, keepdim=True).repeat(num_styles, 1)
+            grown = nn.Parameter(torch.cat([table, new]))
+            grown.register_hook(lambda slope: slope * (torch.arange(len(slope)) >= num_before)[:, None].to(slope))
+            setattr(self, name, grown)
+        self.num_styles += num_styles
+
+
+def condition(network: nn.Module, wanted: Condition) -> None:
+    """Say what the next pictures are to look like, for every conditional norm of a network."""
+    for norm in conditional_norms(network):
+        norm.rows = wanted.rows(norm.strength, norm.size)
+
+
+def with_one_style(network: nn.Module) -> nn.Module:
+    """A copy that has nothing but what its conditional norms are asked for now."""
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, norm in module.named_children():
+            if isinstance(norm, Conditional):
+                setattr(module, name, norm.of_one_style())
+    return network
+
+
+def conditional_norms(network: nn.Module) -> list[Conditional]:
+    """The norms of a network that ask for a style."""
+    return [norm for norm in norms(network) if isinstance(norm, Conditional)]
+
+
 def _native(x: Tensor, gamma: Tensor | None, beta: Tensor | None, groups: int, eps: float) -> tuple[Tensor, ...]:
     b, c, h, w = x.shape
-    return torch.native_group_norm(x, gamma, beta, b, c, h * w, groups, eps)
+    if gamma is None or gamma.ndim == 1:
+        return torch.native_group_norm(x, gamma, beta, b, c, h * w, groups, eps)
+    assert beta is not None
+    y, mean, rstd = torch.native_group_norm(x, None, None, b, c, h * w, groups, eps)
+    return torch.addcmul(_per_pixel(beta), y, _per_pixel(gamma)), mean, rstd
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -200,13 +306,16 @@ class _ChannelsLast(torch.autograd.Function):
         sum_dy, sum_dy_x = slopes.sum(1), (slopes * pixels).sum(1)
         sum_dy_xhat = (sum_dy_x - to_channels(mean) * sum_dy) * to_channels(rstd)
         weight = torch.ones_like(mean[:1, :1]) if gamma is None else gamma
+        own = gamma is not None and gamma.ndim == 2  # each picture its own
         n = h * w * (c // groups)
         shift, slope = (to_channels((total * weight).view(b, groups, -1).sum(2)) / n for total in (sum_dy, sum_dy_xhat))
         slope = slope * to_channels(rstd)
         offset = (to_channels(mean) * slope - shift) * to_channels(rstd)
         dx = torch.addcmul(_per_pixel(offset), dy, _per_pixel(to_channels(rstd) * weight))
         dx.addcmul_(x, _per_pixel(slope * to_channels(rstd)), value=-1)
-        return dx, None if gamma is None else sum_dy_xhat.sum(0), None if gamma is None else sum_dy.sum(0), None, None
+        if gamma is None:
+            return dx, None, None, None, None
+        return dx, sum_dy_xhat if own else sum_dy_xhat.sum(0), sum_dy if own else sum_dy.sum(0), None, None
 
 
 def _per_pixel(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from stylization.conditions import Condition
 from stylization.errors import InputError
 from stylization.loss_networks.vgg import VGG
 
@@ -27,19 +28,19 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def relative(x: Tensor, target: Tensor) -> Tensor:
-    """|x - target|^2 / |target|^2 of each image, averaged over the batch."""
+    """|x - target|^2 / |target|^2 of each image: (b,)."""
     energy = target.square().flatten(1).sum(1)
-    return ((x - target).square().flatten(1).sum(1) / energy.clamp_min(1e-12)).mean()
+    return (x - target).square().flatten(1).sum(1) / energy.clamp_min(1e-12)
 
 
 def mean_squared(x: Tensor, target: Tensor) -> Tensor:
-    """The mean of (x - target)^2 over batch and elements."""
-    return (x - target).square().mean()
+    """The mean of (x - target)^2 over the elements of each image: (b,)."""
+    return (x - target).square().flatten(1).mean(1)
 
 
 def squared_norm(x: Tensor, target: Tensor) -> Tensor:
-    """|x - target|^2 of each image, averaged over the batch."""
-    return (x - target).square().flatten(1).sum(1).mean()
+    """|x - target|^2 of each image: (b,)."""
+    return (x - target).square().flatten(1).sum(1)
 
 
 def mean_variation(images: Tensor) -> Tensor:
@@ -82,18 +83,25 @@ UNITS = {
 class Objective(nn.Module):
     """`objective(stylized, content)` -> {"content", "style", "tv"}: unweighted scalars from (b, 3, h, w) images.
 
-    The style's Gram matrices are computed once, at construction, from `style` (1, 3, h, w). Layers come as a sequence
-    of names, or as a mapping to weights of their own. `total(terms)` is the weighted sum that trains.
+    `style` is a picture (1, 3, h, w), or for each of several styles its pictures from small to large strokes (one, or
+    three for the sizes -1, 0 and 1 of a `Condition`). Their Gram matrices are computed once, at construction. Layers
+    come as a sequence of names, or as a mapping to weights of their own. `style_weights` takes the place of
+    `weights["style"]` for those of several styles that have one. `total(terms)` is the weighted sum that trains.
+
+    A `condition` says which mixture of the styles' matrices, at which size, each image is held to. At a strength s the
+    style weighs s^2 of what it does at 1, and there is a term "photograph": the relative squared distance of the
+    pixels from the photograph's, times (1 - s)^2.
     """
 
     def __init__(
         self,
         loss_network: VGG,
-        style: Tensor,
+        style: Tensor | Sequence[Sequence[Tensor]],
         content_layers: Sequence[str] | Mapping[str, float],
         style_layers: Sequence[str] | Mapping[str, float],
         weights: Mapping[str, float],
         units: str = "relative",
+        style_weights: Sequence[float | None] = (),
     ) -> None:
         super().__init__()
         if units not in UNITS:
@@ -101,14 +109,27 @@ class Objective(nn.Module):
         self.loss_network = loss_network
         self.units = UNITS[units]
         self.weights = {term: float(weights[term]) for term in TERMS}
+        self.weights["photograph"] = float(weights.get("photograph", 1.0))
         self.content_layers, self.style_layers = _layer_weights(content_layers), _layer_weights(style_layers)
         if not self.content_layers or not self.style_layers:
             raise InputError("objective.content_layers and objective.style_layers need at least one layer each")
+        pictures = [[style]] if isinstance(style, Tensor) else style
+        self.num_styles, num_sizes = len(pictures), len(pictures[0])
+        usual = self.weights["style"]
+        own = [usual if weight is None else weight for weight in style_weights or [None] * len(pictures)]
+        shares = torch.tensor([weight / usual if usual else 1.0 for weight in own])
+        self.register_buffer("style_shares", shares, persistent=False)
         with torch.no_grad():
-            for layer, features in loss_network(style, list(self.style_layers)).items():
-                self.register_buffer(f"target_{layer}", self._gram(features), persistent=False)
+            grams = [
+                {layer: self._gram(features) for layer, features in loss_network(x, list(self.style_layers)).items()}
+                for of_style in pictures
+                for x in of_style
+            ]
+        for layer in self.style_layers:
+            targets = torch.cat([of_picture[layer] for of_picture in grams])
+            self.register_buffer(f"target_{layer}", targets.unflatten(0, (-1, num_sizes)), persistent=False)
 
-    def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
+    def forward(self, stylized: Tensor, content: Tensor, condition: Condition | None = None) -> dict[str, Tensor]:
         if content.shape[1] != 3:
             raise InputError("data=pairs carries stylizations that this objective does not look at: objective=paired")
         with torch.no_grad():
@@ -121,24 +142,35 @@ class Objective(nn.Module):
             }
         )
         style_term = self._over_layers(
-            {k: w * self._style_distance(k, features[k]) for k, w in self.style_layers.items()}
+            {k: w * self._style_distance(k, features[k], condition) for k, w in self.style_layers.items()}
         )
-        return {"content": content_term, "style": style_term, "tv": self.units.variation(stylized.float())}
+        variation = self.units.variation(stylized.float())
+        if condition is None:
+            return {"content": content_term.mean(), "style": style_term.mean(), "tv": variation}
+        strength, shares = condition.strength, condition.mix @ self.get_buffer("style_shares")
+        style_term = strength.square() * shares * style_term
+        photograph = (1 - strength).square() * relative(stylized.float(), content.float())
+        terms = {"content": content_term.mean(), "style": style_term.mean(), "tv": variation}
+        return terms | {"photograph": photograph.mean()}
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the terms."""
-        return sum((self.weights[term] * terms[term] for term in TERMS), start=torch.zeros_like(terms["content"]))
+        known = [term for term in self.weights if term in terms]
+        return sum((self.weights[term] * terms[term] for term in known), start=torch.zeros_like(terms["content"]))
 
     def _gram(self, features: Tensor) -> Tensor:
         gram = gram_matrix(features)
         return gram / features.shape[1] if self.units.gram_per_channel else gram
 
-    def _style_distance(self, layer: str, features: Tensor) -> Tensor:
-        gram = self._gram(features)
-        return self.units.grams(gram, self.get_buffer(f"target_{layer}").expand_as(gram))
+    def _style_distance(self, layer: str, features: Tensor, condition: Condition | None) -> Tensor:
+        gram, targets = self._gram(features), self.get_buffer(f"target_{layer}")
+        if condition is None:
+            return self.units.grams(gram, targets[0, targets.shape[1] // 2].expand_as(gram))
+        wanted = torch.einsum("bk,bs,ksij->bij", condition.mix, _near(condition.size, targets.shape[1]), targets)
+        return self.units.grams(gram, wanted.expand_as(gram))
 
     def _over_layers(self, distances: Mapping[str, Tensor]) -> Tensor:
-        total = torch.stack(list(distances.values())).sum()
+        total = torch.stack(list(distances.values())).sum(0)
         return total / len(distances) if self.units.mean_over_layers else total
 
 
@@ -151,8 +183,8 @@ class Paired(Objective):
     held-out ones, have the usual terms and total only.
     """
 
-    def forward(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
-        terms = super().forward(stylized, content[:, :3])
+    def forward(self, stylized: Tensor, content: Tensor, condition: Condition | None = None) -> dict[str, Tensor]:
+        terms = super().forward(stylized, content[:, :3], condition)
         if content.shape[1] == 3:
             return terms
         target, layers = content[:, 3:], list(self.style_layers)
@@ -166,6 +198,13 @@ class Paired(Objective):
         if "pair" not in terms and torch.is_grad_enabled():
             raise InputError("objective=paired trains on pairs: data=pairs data.targets.path=<their stylizations>")
         return terms["pair"] if "pair" in terms else super().total(terms)
+
+
+def _near(size: Tensor, num_sizes: int) -> Tensor:
+    """The weights, (b, num_sizes), that interpolate between pictures for the sizes -1, 0, 1; or of the only one."""
+    if num_sizes == 1:
+        return torch.ones_like(size)[:, None]
+    return torch.stack([(-size).clamp_min(0), 1 - size.abs(), size.clamp_min(0)], 1)
 
 
 def _layer_weights(layers: Sequence[str] | Mapping[str, float]) -> dict[str, float]:

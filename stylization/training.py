@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -11,10 +12,13 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from stylization.conditions import Condition
 from stylization.errors import InputError
+from stylization.normalization import condition, conditional_norms
 from stylization.objective import TERMS, Objective
 
 ADVICE = "stopped, the last checkpoint is kept. Lower optimizer.lr or trainer.gradient_clip_val"
@@ -24,7 +28,9 @@ class Training(pl.LightningModule):
     """A generator learning to repaint content photographs so that an objective falls.
 
     Logs the unweighted terms and their weighted total as `train/...` at every logged step and `val/...` on the
-    held-out photographs. Only the generator is in its state dict: the loss network is a ruler, not a result.
+    held-out photographs. A conditional generator learns `styles`, the objective's, beside `styles_before` that it knows
+    and that are in the first rows of its tables. Only the generator is in its state dict: the loss network is a ruler,
+    not a result.
     """
 
     strict_loading = False
@@ -36,6 +42,8 @@ class Training(pl.LightningModule):
         optimizer: Callable[[Any], Optimizer],
         schedule: Callable[[Optimizer], LRScheduler],
         seed: int = 0,
+        styles: Sequence[str] = (),
+        styles_before: Sequence[str] = (),
     ) -> None:
         super().__init__()
         # Where the channels of a pixel lie together, convolutions and norms are faster, on processors and GPUs alike.
@@ -44,30 +52,72 @@ class Training(pl.LightningModule):
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.seed = seed
+        self.conditional = conditional_norms(generator)
+        self.styles = list(styles) if self.conditional else []
+        self.styles_before = list(styles_before)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, wanted: Condition | None = None) -> Tensor:
         """Photographs (b, 3, h, w) in [0, 1] to their stylizations, of the same shape and range."""
+        if wanted is not None:
+            condition(self.generator, replace(wanted, mix=F.pad(wanted.mix, (len(self.styles_before), 0))))
         stylized: Tensor = self.generator(images.contiguous(memory_format=torch.channels_last))
         return stylized
 
     def training_step(self, content: Tensor, batch_idx: int) -> Tensor:
-        terms = self.evaluate(content)
+        terms = self.evaluate(content, wanted=self._drawn(len(content)))
         self._stop_if_not_finite(terms)
         several = self.trainer.world_size > 1  # then the means over all ranks, the whole batch
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, sync_dist=several)
         return terms["total"]
 
     def validation_step(self, content: Tensor, batch_idx: int) -> None:
-        terms = self.evaluate(content)
-        self.log_dict({f"val/{name}": value for name, value in terms.items()}, sync_dist=True)
+        mean, by_style = self.held_out_terms(content)
+        self.log_dict({f"val/{name}": value for name, value in mean.items()}, sync_dist=True)
+        for style, terms in by_style.items():
+            self.log_dict({f"val/{style}/{name}": value for name, value in terms.items()}, sync_dist=True)
 
-    def evaluate(self, content: Tensor, stylized: Tensor | None = None) -> dict[str, Tensor]:
+    def evaluate(
+        self, content: Tensor, stylized: Tensor | None = None, wanted: Condition | None = None
+    ) -> dict[str, Tensor]:
         """The terms and their total for photographs and their stylizations (the generator's, unless given).
 
         Photographs that come in pairs carry the other's colours as channels 3, 4, 5: the generator does not see them.
         """
-        terms: dict[str, Tensor] = self.objective(self(content[:, :3]) if stylized is None else stylized, content)
+        stylized = self(content[:, :3], wanted) if stylized is None else stylized
+        terms: dict[str, Tensor] = self.objective(stylized, content, wanted)
         return terms | {"total": self.objective.total(terms)}
+
+    def held_out_terms(
+        self, content: Tensor, untouched: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+        """The terms of photographs, or of leaving them `untouched`: their mean over the styles, and those of each, by
+        its name; of a generator of one style the terms and nothing else."""
+        stylized = content if untouched else None
+        if not self.styles:
+            return self.evaluate(content, stylized), {}
+        by_style = {name: self.evaluate(content, stylized, wanted) for name, wanted in self.conditions().items()}
+        for terms in by_style.values():
+            del terms["photograph"]  # at full strength there is none
+        first = next(iter(by_style.values()))
+        return {name: torch.stack([terms[name] for terms in by_style.values()]).mean() for name in first}, by_style
+
+    def conditions(self) -> dict[str, Condition]:
+        """Each style of a conditional generator, by its name."""
+        num = len(self.styles)
+        return {
+            name: Condition.of([float(i == own) for i in range(num)]).to(self.device)
+            for own, name in enumerate(self.styles)
+        }
+
+    def _drawn(self, num_images: int) -> Condition | None:
+        """What each image of a step is to become: each style as often as any other."""
+        if not self.styles:
+            return None
+        first = (self.global_step * self.trainer.world_size + self.global_rank) * num_images
+        drawn = Condition.drawn(
+            first, num_images, len(self.styles), self.conditional[0].strength, self.conditional[0].size
+        )
+        return drawn.to(self.device)
 
     def check(self, num_steps: int, checkpoint: str | None) -> None:
         """Raise `InputError` for what would only fail later: a schedule too short, a checkpoint that does not fit."""
@@ -105,7 +155,7 @@ class Training(pl.LightningModule):
         self.log("train/gradient_norm", norm)  # before it is clipped
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer(self.generator.parameters())
+        optimizer = self.make_optimizer(p for p in self.generator.parameters() if p.requires_grad)
         schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

@@ -1,5 +1,7 @@
 """What a person sees of a run while it goes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from tqdm import tqdm
 
 from stylization import images
 from stylization.content import Content
+from stylization.training import Training
 
 
 class Progress(ProgressBar):
@@ -57,7 +60,7 @@ class Progress(ProgressBar):
 
 
 class ContactSheet(pl.Callback):
-    """`samples/step_000200.png`: each held-out photograph beside its stylization, every so many steps."""
+    """`samples/step_000200.png`: each held-out photograph beside its stylizations, every so many steps."""
 
     def __init__(self, folder: str, every_n_steps: int) -> None:
         self.folder = Path(folder)
@@ -70,14 +73,21 @@ class ContactSheet(pl.Callback):
         if trainer.is_global_zero and (step % self.every_n_steps == 0 or step == trainer.max_steps):
             content = images.to_float(Content.of(trainer).held_out).to(pl_module.device)
             path = self.folder / f"step_{step:06d}.png"
-            images.save(images.sheet([content, in_eval_mode(pl_module, content)]), path)
+            with evaluating(pl_module):
+                images.save(images.sheet([content, *stylized(pl_module, content)]), path)
 
 
-@torch.no_grad()
-def in_eval_mode(module: pl.LightningModule, content: Tensor) -> Tensor:
-    """The module's output in eval mode; the mode it was in is restored."""
+def stylized(module: pl.LightningModule, content: Tensor) -> list[Tensor]:
+    """What a generator makes of photographs; one of several styles, in each of them."""
+    assert isinstance(module, Training)
+    return [module(content, wanted) for wanted in module.conditions().values()] or [module(content)]
+
+
+@contextmanager
+def evaluating(module: pl.LightningModule) -> Iterator[None]:
+    """Inside, a module is in eval mode and remembers no gradients; afterwards it is in the mode it was in."""
     training = module.training
     module.eval()
-    stylized: Tensor = module(content)
+    with torch.no_grad():
+        yield
     module.train(training)
-    return stylized

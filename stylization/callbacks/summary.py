@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stylization import images, model_file
-from stylization.callbacks.progress import in_eval_mode
+from stylization.callbacks.progress import evaluating
 from stylization.content import Content
 from stylization.errors import InputError, written_whole
 from stylization.launch import check_agreement, gathered, rank
@@ -33,15 +33,19 @@ class Summary(pl.Callback):
         self.folder = Path(folder)
         self.config: Mapping[str, Any] = {}
         self.choices: Mapping[str, str] = {}
+        self.before: Mapping[str, Any] = {}
         self.git: str | None = None
         self.started = 0.0
         self.first_step = 0
         self.initial_convolutions = ""
         self.facts: dict[str, Any] = {}
 
-    def describe(self, config: Mapping[str, Any], choices: Mapping[str, str]) -> None:
-        """Say which resolved configuration the run has, and the options its groups were composed from."""
-        self.config, self.choices, self.git = config, choices, git_revision()
+    def describe(
+        self, config: Mapping[str, Any], choices: Mapping[str, str], before: Mapping[str, Any] | None = None
+    ) -> None:
+        """Say which resolved configuration the run has, the options its groups were composed from, and the facts of
+        the model that it began with."""
+        self.config, self.choices, self.before, self.git = config, choices, before or {}, git_revision()
 
     def told(self) -> str:
         """The last lines of a run: the held-out terms before and after, and the picture to look at. None on the
@@ -89,7 +93,10 @@ class Summary(pl.Callback):
         data = Content.of(trainer)
         content = images.to_float(data.held_out).to(pl_module.device)
         num_images = (trainer.global_step - self.first_step) * data.samples_per_step
-        val = numbers(pl_module.evaluate(content, in_eval_mode(pl_module, content)))
+        with evaluating(pl_module):
+            val, val_by_style = (numbers(terms) for terms in pl_module.held_out_terms(content))
+            untouched = pl_module.held_out_terms(content, untouched=True)
+            initial, initial_by_style = (numbers(terms) for terms in untouched)
         for name, value in val.items():
             if not math.isfinite(value):
                 raise InputError(f"after the last step the held-out {name} is {value}: no model written")
@@ -101,7 +108,7 @@ class Summary(pl.Callback):
             "loss_network": self.choices["loss_network"],
             "objective": self.choices["objective"],
             "val": val,
-            "val_initial": numbers(pl_module.evaluate(content, content)),
+            "val_initial": initial,
             "steps": trainer.global_step,
             "images": data.samples_seen,
             "seconds": round(seconds, 1),
@@ -109,6 +116,7 @@ class Summary(pl.Callback):
             "parameters": parameter_count(pl_module.generator),
             "seed": self.config["seed"],
             "initial_convolutions": self.initial_convolutions,
+            "photographs": {"num": len(data.stream.source), "size_px": data.stream.size_px},
             "held_out": data.held_out_names,
             "skipped": dict(Counter(skip.reason for skip in data.skips)),
             "ranks": trainer.world_size,
@@ -120,6 +128,10 @@ class Summary(pl.Callback):
             "versions": versions(),
             "git": self.git,
         }
+        if pl_module.styles:
+            self.facts["styles"] = pl_module.styles_before + pl_module.styles
+            for name, by_style in (("val_by_style", val_by_style), ("val_initial_by_style", initial_by_style)):
+                self.facts[name] = {**self.before.get(name, {}), **by_style}
         architecture = {"generator": self.config["generator"], "norm": self.config["norm"]}
         model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
         with written_whole(self.folder / "summary.json") as file:
@@ -140,8 +152,9 @@ class Summary(pl.Callback):
         return batch_size if norm["synchronized"] else batch_size // num_ranks
 
 
-def numbers(terms: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: value.item() for name, value in terms.items()}
+def numbers(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Terms, or terms by style, as numbers."""
+    return {name: value.item() if isinstance(value, Tensor) else numbers(value) for name, value in terms.items()}
 
 
 def digest(parameters: Iterable[Tensor]) -> str:

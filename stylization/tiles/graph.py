@@ -80,7 +80,7 @@ class Graph:
             _as_noise(node, module)
         elif isinstance(module, Norm | nn.InstanceNorm2d):
             node.norm = module if isinstance(module, Norm) else Norm(channels, affine=False, eps=module.eps).eval()
-            node.apply = lambda given, part: node.norm(given[0])  # type: ignore[misc]
+            node.apply = lambda given, part: node.norm(given[0], (node.size, part.box))  # type: ignore[misc]
         elif module is not None:
             node.apply = lambda given, part: module(given[0])
         elif traced.target is torch.cat:
