@@ -2,6 +2,7 @@
 
 import copy
 import io
+import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch.func import functional_call
 from torch.fx import GraphModule
 
 from stylization import model_file
+from stylization.conditions import Mixture
 from stylization.errors import InputError, written_whole
 from stylization.generators.blocks import Generator
-from stylization.normalization import Norm
+from stylization.normalization import Norm, conditional_norms, with_one_style
+from stylization.stylizer import load
 
 Target = Literal["onnx", "torch", "safetensors"]
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".safetensors"}
@@ -26,14 +29,15 @@ TOLERANCE = 1e-4  # the order of sums in float32 changes less
 HALF_TOLERANCE = 0.02  # rounding a trained generator's weights changes 0.004 at most, a level of 255
 
 
-def export(model: str | Path, output: Path, to: Target, half: bool = False) -> None:
+def export(model: str | Path, output: Path, to: Target, half: bool = False, style: Mixture | None = None) -> None:
     """Write the generator of a model file, or of a finished run, for another runtime.
 
     "onnx" and "torch" (for `torch.export.load`) take photographs (batch, 3, height, width) in [0, 1] of any size and
     give stylizations of that size; both carry what the model file says of itself. "safetensors" is a model file again.
-    `half` keeps the weights in float16; all is computed in float32. What was written is opened and run, and gets its
-    name only if it computes what PyTorch does. Raises `InputError` if it does not, and for whatever cannot be read,
-    written or imported.
+    `half` keeps the weights in float16; all is computed in float32. Of a model of several styles one `style`, or one
+    mixture, goes into a graph or program; into a model file all do, unless one is named. What was written is opened and
+    run, and gets its name only if it computes what PyTorch does. Raises `InputError` if it does not, and for whatever
+    cannot be read, written or imported.
     """
     if output.suffix != SUFFIXES[to]:
         raise InputError(f"cannot write {output}: --to {to} writes files that end in {SUFFIXES[to]}")
@@ -41,19 +45,41 @@ def export(model: str | Path, output: Path, to: Target, half: bool = False) -> N
     if missing := [package for package in needed if find_spec(package) is None]:
         raise InputError(f"exporting to ONNX needs {', '.join(missing)}: pip install 'stylization[export]'")
     path = model_file.located(model)
-    generator, _ = model_file.read(path)
+    stylizer, description = load(model), model_file.described(path)
+    generator: Any = stylizer.generator.to(memory_format=torch.contiguous_format)
+    if stylizer.styles and (style is not None or to != "safetensors"):
+        stylizer.ask(style)
+        generator, description = with_one_style(generator), _of_one_style(description, style or stylizer.default_style)
+    elif stylizer.styles:
+        stylizer.ask(dict.fromkeys(stylizer.styles, 1.0), strength=0.7)  # something to compare them by
     kept = _in_half(generator) if half else generator
     serialized, opened = _WAYS[to]
     with written_whole(output) as file:
-        file.write(serialized(kept, model_file.described(path)))
+        file.write(serialized(kept, description))
         file.flush()
         rounded = copy.deepcopy(kept).float()
         if not (off := _difference(rounded, generator)) < HALF_TOLERANCE:
             raise InputError(f"{path}: float16's weights change what it paints by {off:.2g}: export it without --half")
-        if not (off := _difference(opened(Path(file.name)), rounded)) < TOLERANCE:
+        written = opened(Path(file.name))
+        if isinstance(written, Generator):
+            for ours, theirs in zip(conditional_norms(rounded), conditional_norms(written), strict=True):
+                theirs.rows = ours.rows
+        if not (off := _difference(written, rounded)) < TOLERANCE:
             raise InputError(
                 f"{output} is not written: it would differ from PyTorch by {off:.2g}, not below {TOLERANCE}"
             )
+
+
+def _of_one_style(description: dict[str, str], style: Any) -> dict[str, str]:
+    """What a model file says of a generator that was left one style of several, or one mixture."""
+    style = style if isinstance(style, str) else "+".join(style)
+    architecture, facts = (json.loads(description[name]) for name in ("architecture", "facts"))
+    norm = {k: v for k, v in architecture["norm"].items() if k not in ("num_styles", "strength", "size")}
+    architecture["norm"] = norm | {"_target_": "stylization.normalization.Norm"}
+    by_style = {name: facts.pop(f"{name}_by_style", {}) for name in ("val", "val_initial")}
+    del facts["styles"]
+    facts |= {"style": style} | {name: terms[style] for name, terms in by_style.items() if style in terms}
+    return {**description, "architecture": json.dumps(architecture), "facts": json.dumps(facts)}
 
 
 def _in_half(generator: Generator) -> Generator:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,9 @@ from torch import Tensor
 
 from stylization import blending, images
 from stylization.blending import LEAST_PX, ColourMatch, KeepColors, Moments
+from stylization.conditions import Mixture
 from stylization.images import Photograph
+from stylization.memory import release_mapped
 from stylization.normalization import freeze_statistics, statistics_restored
 from stylization.stylizer import Stylizer
 from stylization.tiles import Tiled, untiled_bytes
@@ -31,7 +33,7 @@ THUMBNAIL_PX = 1024  # of its long side (Chen et al. 2022)
 STRIP_PIXELS = 2**20
 DEVIATION = "the thumbnail's statistics put activations off by {:.2f} standard deviations"
 MEMORY_BYTES = 1e9  # of activations, if nothing else is asked for
-RESERVED_BYTES = 100e6  # for libvips' strips and ours
+RESERVED_BYTES = 160e6  # for libvips' strips and ours, and what PyTorch's kernels take when first used
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Look:
     keep_colors: KeepColors | None = None
     scale: float = 1.0
     mask: str | None = None
+    style: Mixture | None = None
 
     def __post_init__(self) -> None:
         blending.check(self.strength, self.keep_colors, self.scale)
@@ -63,6 +66,8 @@ def repainted(
     size; "never" repaints it as a whole all the same.
     """
     mask = _mask(look.mask, photo) if look.mask else None
+    strength, scale = stylizer.ask(look.style, look.strength, look.scale)
+    look = replace(look, strength=strength, scale=scale)
     with tempfile.TemporaryDirectory(prefix="stylization-") as folder, statistics_restored(stylizer.generator):
         small = photo if look.scale == 1 else photo.showing(_resized(photo.srgb, 1 / look.scale))
         box = None if mask is None else _region(mask, small)
@@ -70,7 +75,9 @@ def repainted(
             x = torch.from_numpy(small.whole())[None]
             if box is not None:
                 _freeze(stylizer, x[..., slice(*box[0]), slice(*box[1])])
-            stylized = images.as_image(stylizer(x)[0].cpu().numpy(), 16)
+            with torch.no_grad():
+                painted = stylizer.generator(stylizer.like_weights(x))
+            stylized = images.as_image(painted[0].float().cpu().numpy(), 16)
             watch(1.0)
         else:
             canvas = Canvas(Path(folder) / "stylized", small.height, small.width)
@@ -225,6 +232,7 @@ def _within(photo: Photograph, box: Box) -> tuple[tuple[int, int], Callable[[Spa
 
     def read(rows: Span, columns: Span) -> Tensor:
         part = photo.part((top + rows[0], top + rows[1]), (left + columns[0], left + columns[1]))
+        release_mapped()
         return torch.from_numpy(part)[None]
 
     return (bottom - top, right - left), read

@@ -1,5 +1,6 @@
 """A trained generator, applied."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -11,9 +12,11 @@ from torch.nn import functional
 
 from stylization import blending, images, model_file
 from stylization.blending import LEAST_PX, KeepColors
+from stylization.conditions import LARGEST_STROKE, Condition, Mixture, mixed
 from stylization.errors import InputError
 from stylization.generators.blocks import Generator
-from stylization.normalization import freeze_statistics, statistics_restored
+from stylization.models import BUNDLED
+from stylization.normalization import condition, conditional_norms, freeze_statistics, statistics_restored
 
 
 class Stylizer:
@@ -26,11 +29,17 @@ class Stylizer:
     colours to the photograph's (Gatys et al. 2016b). `scale` makes strokes so many times larger: the picture is
     repainted at 1/scale of its size and enlarged, with the details that the photograph has beyond that size. `mask`
     (h, w) in [0, 1] says where to repaint; the norms' statistics are then those of the masked region's box.
+
+    A generator of several `styles` is told which by `style`: a name, or a mixture {"mosaic": 0.6, "ink": 0.4}, whose
+    shares may be maps (h, w) of any size; `default_style` serves where none is given. What it has learned to be asked
+    for, strength and the size of strokes up to a factor of 1.6, is then asked of it and not done to the picture.
     """
 
-    def __init__(self, generator: Generator, facts: dict[str, Any]) -> None:
+    def __init__(self, generator: Generator, facts: dict[str, Any], default_style: Mixture | None = None) -> None:
         self.generator = generator.eval().to(memory_format=torch.channels_last)  # convolutions are faster so
         self.facts = facts
+        self.styles: list[str] = facts.get("styles", [])
+        self.default_style = default_style or (self.styles[0] if len(self.styles) == 1 else None)
 
     @overload
     def __call__(self, image: Image.Image, **options: Any) -> Image.Image: ...
@@ -52,26 +61,56 @@ class Stylizer:
             )
         return self._stylize(image, **options) if image.ndim == 4 else self._stylize(image[None], **options)[0]
 
+    def ask(
+        self, style: Mixture | Tensor | None = None, strength: float = 1.0, scale: float = 1.0
+    ) -> tuple[float, float]:
+        """Ask the generator for a style, or for a mixture of all (b, k); what of strength and scale remains to be done
+        to pictures is returned. Raises `InputError` for a style that it does not have."""
+        blending.check(strength, None, scale)
+        norms = conditional_norms(self.generator)
+        if not norms:
+            if style not in (None, own := self.facts.get("style")):
+                raise InputError(f"no style '{style}' in this model: it has one, {own}")
+            return strength, scale
+        mix = style if isinstance(style, Tensor) else self.mixed(style)[None]
+        own_scale = min(max(scale, 1 / LARGEST_STROKE), LARGEST_STROKE) if norms[0].size else 1.0
+        wanted = Condition.of(mix[0], strength if norms[0].strength else 1.0, own_scale)
+        condition(self.generator, replace(wanted, mix=mix))
+        return 1.0 if norms[0].strength else strength, scale / own_scale
+
+    def mixed(self, style: Mixture | None) -> Tensor:
+        """The weights, (k,) or (k, h, w), of a mixture of the model's k styles. Raises `InputError`."""
+        style = self.default_style if style is None else style
+        if style is None:
+            raise InputError(f"which style? This model has {', '.join(self.styles)}")
+        return mixed(style, self.styles)
+
     @torch.no_grad()
     def _stylize(
         self,
         x: Tensor,
+        style: Mixture | Tensor | None = None,
         strength: float = 1.0,
         keep_colors: KeepColors | None = None,
         scale: float = 1.0,
         mask: Tensor | None = None,
     ) -> Tensor:
         blending.check(strength, keep_colors, scale)
+        strength, scale = self.ask(style, strength, scale)
         if mask is not None and mask.shape != x.shape[2:]:
             raise InputError(f"the mask is {tuple(mask.shape)}, the picture {tuple(x.shape[2:])}: they must be equal")
-        weights = next(self.generator.parameters())
-        given = x.to(weights.device, weights.dtype, memory_format=torch.channels_last)
+        given = self.like_weights(x)
         box = None if mask is None else region(mask)
         with statistics_restored(self.generator):
             if box is not None:
                 freeze_statistics(self.generator, given[..., slice(*box[0]), slice(*box[1])])
             stylized = self._at_scale(given, scale).to(x)
         return blending.blended(x, stylized, strength, keep_colors, None if mask is None else mask.to(x))
+
+    def like_weights(self, x: Tensor) -> Tensor:
+        """Photographs where the generator is, in its precision and its order of memory."""
+        weights = next(self.generator.parameters())
+        return x.to(weights.device, weights.dtype, memory_format=torch.channels_last)
 
     def _at_scale(self, x: Tensor, scale: float) -> Tensor:
         if scale == 1:
@@ -98,10 +137,12 @@ def region(mask: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 def load(model: str | Path, device: str = "cpu", precision: Literal["float32", "bfloat16"] = "float32") -> Stylizer:
-    """The stylizer in a model file, or in the folder of a finished run. Raises `InputError`."""
-    generator, facts = model_file.read(model_file.located(model))
+    """The stylizer in a model file, in the folder of a finished run, or of a bundled style. Raises `InputError`."""
+    path = model_file.located(model)
+    generator, facts = model_file.read(path)
     try:
         generator = generator.to(device, getattr(torch, precision))
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device={device}: {str(error).splitlines()[0]}") from None
-    return Stylizer(generator, facts)
+    by_name = str(model) in facts.get("styles", []) and path == BUNDLED
+    return Stylizer(generator, facts, str(model) if by_name else None)

@@ -1,8 +1,10 @@
-"""export: from a trained model to one for another runtime."""
+"""export, models: from a trained model to one for another runtime, and what a model is."""
 
 from __future__ import annotations
 
 import argparse
+import functools
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,15 +15,42 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add it to the parser."""
     command = commands.add_parser("export", help="write a trained model for onnxruntime, for PyTorch alone, or smaller")
-    command.add_argument("model", metavar="MODEL", type=Path, help="a run folder or a model file")
+    command.add_argument("model", metavar="MODEL", type=Path, help="a run folder, a model file or a bundled style")
     command.add_argument("--to", choices=["onnx", "torch", "safetensors"], required=True, help="the runtime, or a file")
     command.add_argument("--output", type=Path, required=True, help="a .onnx, .pt2 or .safetensors")
+    command.add_argument("--style", help="of a model of several: mosaic, or mosaic=0.6,ink=0.4")
     command.add_argument("--half", action="store_true", help="weights in float16: half the size; computes in float32")
     command.set_defaults(run=_export)
 
+    command = commands.add_parser("models", help="what a model can paint and how it was trained: its card")
+    command.add_argument("models", metavar="MODEL", type=Path, nargs="*", help="run folders or model files (bundled)")
+    command.add_argument(
+        "--iterative",
+        type=int,
+        metavar="STEPS",
+        help="measure a run's gap to the iterative method, and keep it in its file",
+    )
+    command.add_argument("--photos", type=int, default=3, help="for that, so many of the held-out photographs (3)")
+    command.add_argument("--size-px", type=int, default=128, help="at so many pixels (128)")
+    command.set_defaults(run=_models)
+
 
 def _export(options: argparse.Namespace) -> None:
+    from stylization.cli.painting import mixture
     from stylization.export import export
 
-    export(options.model, options.output, options.to, options.half)
+    style = mixture(options.style) if options.style else None
+    export(options.model, options.output, options.to, options.half, style)
     print(options.output)
+
+
+def _models(options: argparse.Namespace) -> None:
+    from stylization import card, model_file
+    from stylization.memory import keep_memory
+
+    keep_memory()
+    for number, model in enumerate(options.models or ["bundled"]):
+        if options.iterative:
+            told = functools.partial(print, "iterative method:", file=sys.stderr)
+            card.measure_gap(model, options.iterative, options.photos, options.size_px, told)
+        print("\n" * bool(number) + card.card(model_file.located(model)))

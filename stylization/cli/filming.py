@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from stylization.errors import InputError
 from stylization.video import SUFFIXES
 
-OPTIONS = ("batch_size", "preview", "smooth")  # of a video only
+OPTIONS = ("batch_size", "preview", "smooth", "morph")  # of a video only
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -23,6 +23,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("a video (.mp4, .mov, .mkv, .webm)")
     group.add_argument("--batch-size", type=int, metavar="N", help="frames at once (a megapixel, 16 at most)")
     group.add_argument("--preview", type=int, metavar="N", help="only the first N frames")
+    group.add_argument(
+        "--morph", metavar="STYLE", help="go over from --style to this one, from the first frame to the last"
+    )
     group.add_argument("--smooth", type=float, help="share of the norms' statistics kept between frames, 0 to 1 (0)")
 
 
@@ -47,6 +50,7 @@ def repaint(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from stylization import images, video
+    from stylization.cli.painting import mixture
     from stylization.memory import keep_memory
     from stylization.stylizer import load
     from stylization.video.film import kind_of
@@ -58,6 +62,9 @@ def repaint(options: argparse.Namespace) -> None:
         print(f"left out of {name}: {', '.join(left_out)}", file=sys.stderr)
     mask = images.read(options.mask).convert("L").resize((clip.width, clip.height)) if options.mask else None
     stylizer = load(options.model, options.device, options.precision)
+    style, morph = (mixture(text) if text else None for text in (options.style, options.morph))
+    for asked in (morph, style):
+        stylizer.ask(asked, options.strength, options.scale)
     keep_memory()
     with _interruptible(), tqdm(total=options.preview or clip.num_frames, unit="frame", delay=1) as bar:
         flicker = video.repaint(
@@ -68,6 +75,8 @@ def repaint(options: argparse.Namespace) -> None:
             batch_size=1 if mask else options.batch_size,
             smooth=options.smooth or 0.0,
             watch=bar.update,
+            morph=morph,
+            style=style,
             strength=options.strength,
             keep_colors=options.keep_colors,
             scale=options.scale,
@@ -88,6 +97,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.model}: a video needs --runtime torch, and the model that was exported")
     if options.tile != "auto" or options.memory is not None:
         raise InputError("--tile and --memory are for pictures: a video's frames are repainted whole")
+    if options.morph and options.smooth:
+        raise InputError("--morph changes the picture on purpose: no --smooth beside it")
     if options.mask and (options.smooth or options.batch_size):
         raise InputError("--mask takes each frame's statistics inside it, one by one: no --smooth, no --batch-size")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from stylization.cli import filming
 from stylization.errors import InputError
@@ -26,15 +28,24 @@ if TYPE_CHECKING:
     Repaint = Callable[[Photograph, Callable[[float], None]], AbstractContextManager[pyvips.Image]]
 
 
+MASK_PX = 512  # of the short side of styles' masks
+
+
 def add(commands: Commands) -> None:
     """Add them to the parser."""
     command = commands.add_parser("apply", help="repaint pictures or a video with a trained model")
     command.add_argument(
         "photos", metavar="PHOTO", nargs="+", help="paths, http(s) addresses, folders of pictures; or one video"
     )
-    command.add_argument("--model", type=Path, required=True, help="a run folder, a model file or an exported .onnx")
     command.add_argument(
-        "--output", type=Path, required=True, help="a picture or video; for several or a folder, a folder"
+        "--style",
+        help="of a model of several styles: mosaic, a mixture mosaic=0.6,ink=0.4, or by masks mosaic=sky.png,ink",
+    )
+    command.add_argument(
+        "--model", type=Path, help="a run folder, a model file or an exported .onnx (the model of all bundled styles)"
+    )
+    command.add_argument(
+        "--output", type=Path, help="a picture or video; for several or a folder, a folder (photo.mosaic.jpg, here)"
     )
     command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
     command.add_argument("--strength", type=float, default=1.0, help="0 (the photograph) to 1 (1)")
@@ -82,6 +93,7 @@ def add(commands: Commands) -> None:
 
 
 def _apply(options: argparse.Namespace) -> None:
+    _complete(options)
     if filming.is_asked(options):
         filming.repaint(options)
         return
@@ -93,14 +105,60 @@ def _apply(options: argparse.Namespace) -> None:
     jobs = images.paired_paths(options.photos, options.output, keep_suffix=True)
     runtime = options.runtime or ("onnx" if options.model.suffix == ".onnx" else "torch")
     repaint = _by_torch(options) if runtime == "torch" else _by_onnx(options)
-    keep_memory()
+    if options.memory is None:  # what is kept lies in pieces, and takes half as much again
+        keep_memory()
     batch = _Batch(jobs, options.overwrite)
     with tqdm(total=len(jobs), unit="img", bar_format=BAR, delay=1) as bar:
+
+        def watch(share: float) -> None:
+            bar.update(min(share, len(jobs) - bar.n))  # shares may add up to a little more
+
         for photo, output in batch.each(images.Photograph, bar):
             bar.set_postfix_str(output.name, refresh=False)
-            with repaint(photo, bar.update) as painted:
+            with repaint(photo, watch) as painted:
                 photo.save(painted, output)
     batch.end(options.output)
+
+
+def _complete(options: argparse.Namespace) -> None:
+    """Fill in what was not said: the bundled model, and what a single picture is to be called."""
+    if options.model is None:
+        from stylization.models import BUNDLED
+
+        if options.style is None:
+            raise InputError("give --style, or --model for one of your own; stylization models tells what there is")
+        options.model = BUNDLED
+    if options.output is None:
+        source = Path(urlsplit(options.photos[0]).path)
+        if len(options.photos) > 1 or source.is_dir():
+            raise InputError("--output: several pictures need a folder")
+        style = options.style or options.model.stem
+        words = re.sub(r"\W+", "_", style)
+        options.output = Path(f"{source.stem}.{words}{source.suffix or '.jpg'}")
+
+
+def mixture(text: str) -> str | dict[str, Any]:
+    """What --style says: one style, or the share of each of several, a number or a mask's file."""
+    if "," not in text and "=" not in text:
+        return text
+    shares: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, share = part.partition("=")
+        if name in shares or (equals and not share):
+            raise InputError(f"--style {text}: write it as mosaic=0.6,ink=0.4")
+        shares[name] = (float(share) if _is_number(share) else _map(share)) if equals else None
+    return shares
+
+
+def _is_number(text: str) -> bool:
+    return bool(re.fullmatch(r"\d*\.?\d+", text))
+
+
+def _map(name: str) -> Any:
+    """A mask's file as a map (h, w) of shares in [0, 1], small: it is stretched over any picture."""
+    from stylization import images
+
+    return images.to_tensor(images.shrink(images.read(name), MASK_PX).convert("L"))[0]
 
 
 def _by_torch(options: argparse.Namespace) -> Repaint:
@@ -112,11 +170,13 @@ def _by_torch(options: argparse.Namespace) -> Repaint:
     from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
     from stylization.stylizer import load
 
-    look = Look(options.strength, options.keep_colors, options.scale, options.mask)
+    style = mixture(options.style) if options.style else None
+    look = Look(options.strength, options.keep_colors, options.scale, options.mask, style)
     process_bytes = None if options.memory is None else _bytes(options.memory)
     if look.mask is not None:
         images.Photograph(look.mask)  # told before anything is done
     stylizer = load(options.model, options.device, options.precision)
+    stylizer.ask(look.style, look.strength, look.scale)  # told before anything is done
     memory_bytes = MEMORY_BYTES if process_bytes is None else memory_left(process_bytes)
     return lambda photo, watch: repainted(stylizer, photo, look, options.tile, memory_bytes, watch)
 
@@ -126,7 +186,7 @@ def _by_onnx(options: argparse.Namespace) -> Repaint:
     from stylization import images
     from stylization.onnx_runtime import OnnxStylizer
 
-    usual = {"mask": None, "tile": "auto", "memory": None, "device": "cpu", "precision": "float32"}
+    usual = {"mask": None, "style": None, "tile": "auto", "memory": None, "device": "cpu", "precision": "float32"}
     for name, value in usual.items():
         if getattr(options, name) != value:
             raise InputError(f"--{name} needs --runtime torch: a graph paints a whole picture, on the CPU, in float32")

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from stylization import images
-from stylization.errors import written_whole
+from stylization.conditions import Mixture
+from stylization.errors import InputError, written_whole
 from stylization.normalization import norms
 from stylization.stylizer import Stylizer
 from stylization.video.clip import Clip, Frame, Sound
@@ -29,6 +30,7 @@ def repaint(
     num_frames: int | None = None,
     batch_size: int | None = None,
     smooth: float = 0.0,
+    morph: Mixture | None = None,
     watch: Callable[[int], object] = lambda num: None,
     **options: Any,
 ) -> Flicker | None:
@@ -36,18 +38,28 @@ def repaint(
 
     Frames come in batches, but each is repainted as if alone, or with the statistics of those before it, of which
     `smooth` is kept (`normalization.smooth_statistics`). `num_frames` ends the film, its sound too, after so many.
-    `watch` is told of every frame written; `options` are the stylizer's. Raises `InputError`.
+    `morph` is the style that the last frame has, if the first is to have `style`. `watch` is told of every frame
+    written; `options` are the stylizer's. Raises `InputError`.
     """
     total = num_frames or clip.num_frames
     batch_size = batch_size or max(1, min(BATCH_SIZE, BATCH_PX // (clip.width * clip.height)))
     plain = alone(stylizer)
     painter = Smoothed(plain, smooth) if smooth else plain
     flicker = Flicker(lambda x: plain(x, **options), total) if smooth else None
+    if morph is not None:
+        first, last = (stylizer.mixed(style)[None] for style in (options.get("style"), morph))
+        if first.ndim > 2 or last.ndim > 2:
+            raise InputError("a morph goes from one style or mixture to another, without masks")
+        done = 0
     sound = Sound(clip.name)
     with written_whole(output) as file:
         film = Film(Path(file.name), output, clip, sound, chapters=num_frames is None)
         for frames in batches(islice(clip, num_frames), batch_size):
             x = images.to_float(torch.from_numpy(np.stack([frame.pixels for frame in frames])).permute(0, 3, 1, 2))
+            if morph is not None:
+                shares = (torch.arange(done, done + len(frames)) / max(1, total - 1)).clamp(max=1)[:, None]
+                options["style"] = (1 - shares) * first + shares * last
+                done += len(frames)
             stylized = painter(x, **options)
             for frame, image in zip(frames, stylized, strict=True):
                 film.write(np.asarray(images.to_picture(image)), frame)

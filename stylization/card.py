@@ -1,0 +1,113 @@
+"""A model's card: what it can paint, how it was trained, and how near it comes to the iterative method."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylization import model_file
+from stylization.conditions import Condition, mixed
+from stylization.configuration import built_content, built_objective
+from stylization.errors import InputError
+from stylization.images import to_float
+from stylization.iterative import optimize
+from stylization.normalization import condition
+
+
+def card(path: Path) -> str:
+    """In Markdown, of what the model's file says. Raises `InputError`."""
+    description = model_file.described(path)
+    facts, architecture = json.loads(description["facts"]), json.loads(description["architecture"])
+    styles = facts.get("styles") or [facts.get("style", "unknown")]
+    after, before = (
+        facts.get(f"{name}_by_style") or {styles[0]: facts.get(name, {})} for name in ("val", "val_initial")
+    )
+    lines = [
+        f"**{path.parent.name if path.name == model_file.FILE_NAME else path.stem}**: {', '.join(styles)}",
+        "",
+        f"- generator {facts.get('generator')}, width {architecture['generator'].get('width')}, norm "
+        f"{facts.get('norm')}: {facts.get('parameters', 0):,} parameters, {path.stat().st_size / 1e6:.2f} MB",
+        f"- trained for {facts.get('steps')} steps of {facts.get('batch_size')} photographs{_source(facts)}, "
+        f"{facts.get('seconds', 0) / 60:.0f} min on {facts.get('device')} ({facts.get('threads')} threads), by the "
+        f"objective {facts.get('objective')} as {facts.get('loss_network')} sees it, revision {facts.get('git')}",
+        f"- held out: {len(facts.get('held_out', []))} photographs; untouched is the total of leaving them as they "
+        f"are; {_about_gap(facts)}",
+        "",
+        "| style | content | style term | total | untouched | gap |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for style in styles:
+        terms = after.get(style, {})
+        numbers = [terms.get("content"), terms.get("style"), terms.get("total"), before.get(style, {}).get("total")]
+        gap = facts.get("gap", {}).get("by_style", {}).get(style)
+        lines.append(f"| {style} | {' | '.join(map(_told, (*numbers, gap)))} |")
+    return "\n".join(lines)
+
+
+def _told(number: float | None) -> str:
+    return "" if number is None else f"{number:.3f}" if number < 1 else f"{number:.2f}"
+
+
+def _source(facts: Mapping[str, Any]) -> str:
+    source = facts.get("photographs")
+    return f" out of {source['num']}, at {source['size_px']} px" if source else ""
+
+
+def _about_gap(facts: Mapping[str, Any]) -> str:
+    gap = facts.get("gap")
+    if not gap:
+        return "the gap to the iterative method was not measured (--iterative)"
+    return (
+        f"gap is the total over that of the iterative method after {gap['num_steps']} steps, on "
+        f"{gap['num_photographs']} of them at {gap['size_px']} px"
+    )
+
+
+def measure_gap(
+    run: Path, num_steps: int, num_photographs: int, size_px: int, watch: Callable[[str], object] = lambda style: None
+) -> None:
+    """Measure, for each style of a finished run, its objective over the iterative method's on the first held-out
+    photographs, and write that into the model's file. Raises `InputError` if the run's settings are not there."""
+    path = model_file.located(run)
+    if not (path.parent / "settings.json").exists():
+        raise InputError(f"{path.parent} has no settings.json: the gap is measured on what a run was trained for")
+    settings = json.loads((path.parent / "settings.json").read_text())
+    settings["data"]["held_out_size_px"] = size_px
+    generator, facts = model_file.read(path)
+    content = to_float(built_content(settings).held_out)[:num_photographs]
+    objective, gaps = built_objective(settings), {}
+    for style in facts.get("styles") or [facts["style"]]:
+        wanted = Condition.of(mixed(style, facts["styles"])) if "styles" in facts else None
+        watch(style)
+        ours = theirs = 0.0
+        for photograph in content.split(1):
+            if wanted is not None:
+                condition(generator, wanted)
+            with torch.no_grad():
+                ours += _total(objective, generator(photograph), photograph, wanted)
+            made = optimize(photograph, [_Held(objective, wanted)], num_steps)  # type: ignore[list-item]
+            with torch.no_grad():
+                theirs += _total(objective, made, photograph, wanted)
+        gaps[style] = ours / theirs
+    measured = {"num_steps": num_steps, "num_photographs": len(content), "size_px": size_px, "by_style": gaps}
+    architecture = json.loads(model_file.described(path)["architecture"])
+    model_file.write(path, generator, architecture, facts | {"gap": measured})
+
+
+class _Held:
+    """An objective that holds pictures to one of its styles."""
+
+    def __init__(self, objective: Any, wanted: Condition | None) -> None:
+        self.objective, self.wanted = objective, wanted
+        self.total = objective.total
+
+    def __call__(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = self.objective(stylized, content, self.wanted)
+        return terms
+
+
+def _total(objective: Any, stylized: Tensor, content: Tensor, wanted: Condition | None) -> float:
+    return float(objective.total(objective(stylized, content, wanted)))
