@@ -77,6 +77,7 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     import lightning.pytorch as pl
 
     from stylization import model_file
+    from stylization.callbacks import Profile
     from stylization.memory import keep_memory
     from stylization.training import Training, quiet
 
@@ -95,12 +96,17 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         optimizer = instantiate(config.optimizer)
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]
-        trainer = instantiate(config.trainer, callbacks=list(callbacks.values()), logger=loggers)
+        ours = ("profile", "compile")  # the rest is Lightning's
+        options = {str(key): value for key, value in config.trainer.items() if key not in ours}
+        profile = Profile(config.folder) if config.trainer.profile else None
+        trainer = instantiate(options, callbacks=list(callbacks.values()), logger=loggers, profiler=profile)
         names, names_before = style_names(config), before.get("styles", [])
         module = Training(
             generator, objective, optimizer.algorithm, optimizer.schedule, config.seed, names, names_before
         )
         module.check(trainer.max_steps, config.resume)
+        if config.trainer.compile:
+            module.compile_parts()
         settings = plain(config)
         model_file.build(settings)  # what could not be rebuilt from its file is not worth training
     if "summary" not in callbacks:
@@ -108,6 +114,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     callbacks["summary"].describe(settings, choices, before)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
+    if profile is not None:
+        profile.attach(trainer, module)
     with launch.others_lost_told():
         trainer.fit(module, datamodule=data, ckpt_path=config.resume)
     summary: Summary = callbacks["summary"]

@@ -19,8 +19,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from stylization.conditions import Condition
 from stylization.errors import InputError
 from stylization.normalization import condition, conditional_norms
-from stylization.objective import TERMS, Objective
+from stylization.objective import Objective
 
+NEVER = 2**62
 ADVICE = "stopped, the last checkpoint is kept. Lower optimizer.lr or trainer.gradient_clip_val"
 
 
@@ -52,6 +53,7 @@ class Training(pl.LightningModule):
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.seed = seed
+        self.not_finite: dict[str, Tensor] = {}
         self.conditional = conditional_norms(generator)
         self.styles = list(styles) if self.conditional else []
         self.styles_before = list(styles_before)
@@ -65,7 +67,7 @@ class Training(pl.LightningModule):
 
     def training_step(self, content: Tensor, batch_idx: int) -> Tensor:
         terms = self.evaluate(content, wanted=self._drawn(len(content)))
-        self._stop_if_not_finite(terms)
+        self._note(**terms)
         several = self.trainer.world_size > 1  # then the means over all ranks, the whole batch
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, sync_dist=several)
         return terms["total"]
@@ -119,6 +121,11 @@ class Training(pl.LightningModule):
         )
         return drawn.to(self.device)
 
+    def compile_parts(self) -> None:
+        """Compile the two networks, in place: the names of the weights stay."""
+        self.generator.compile()
+        self.objective.loss_network.compile()
+
     def check(self, num_steps: int, checkpoint: str | None) -> None:
         """Raise `InputError` for what would only fail later: a schedule too short, a checkpoint that does not fit."""
         if num_steps < 1:
@@ -150,9 +157,13 @@ class Training(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.generator.parameters() if p.grad is not None)
-        if not torch.isfinite(norm):
-            raise InputError(f"step {self.global_step}: the gradient is {norm.item()}; {ADVICE}")
+        self._note(gradient=norm)
         self.log("train/gradient_norm", norm)  # before it is clipped
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self._stop_if_not_finite()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._stop_if_not_finite()
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(p for p in self.generator.parameters() if p.requires_grad)
@@ -163,12 +174,20 @@ class Training(pl.LightningModule):
         state = super().state_dict(*args, **kwargs)
         return {key: value for key, value in state.items() if not key.startswith("objective.")}
 
-    def _stop_if_not_finite(self, terms: dict[str, Tensor]) -> None:
-        if torch.isfinite(terms["total"]):
+    def _note(self, **values: Tensor) -> None:
+        """Remember, on the device, the first step at which one of these was not finite: to look would be to wait."""
+        for name, value in values.items():
+            step = torch.where(torch.isfinite(value.detach()), NEVER, self.global_step)
+            self.not_finite[name] = torch.minimum(self.not_finite[name], step) if name in self.not_finite else step
+
+    def _stop_if_not_finite(self) -> None:
+        if not self.not_finite:
             return
-        for name in TERMS:
-            if not torch.isfinite(terms[name]):
-                raise InputError(f"step {self.global_step}: the {name} term is {terms[name].item()}; {ADVICE}")
+        steps = torch.stack(list(self.not_finite.values())).tolist()
+        if (step := min(steps)) < NEVER:
+            name = list(self.not_finite)[steps.index(step)]
+            what = "the gradient" if name == "gradient" else f"the {name} term"
+            raise InputError(f"step {step}: {what} is not a finite number; {ADVICE}")
 
 
 def parameter_count(module: Module) -> int:

@@ -42,9 +42,10 @@ class Progress(ProgressBar):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if self.bar is not None:
-            logged = trainer.callback_metrics
-            terms = [f"{k} {logged[f'train/{k}']:.3g}" for k in ("content", "style") if f"train/{k}" in logged]
-            self.bar.set_postfix_str(", ".join([f"step {trainer.global_step}", *terms]), refresh=False)
+            if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+                logged = trainer.callback_metrics  # on the device: to read them is to wait for it
+                terms = (f"{k} {logged[f'train/{k}']:.3g}" for k in ("content", "style") if f"train/{k}" in logged)
+                self.bar.set_postfix_str(", ".join([f"step {trainer.global_step}", *terms]), refresh=False)
             self.bar.update(Content.of(trainer).batch_size)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
