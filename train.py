@@ -21,6 +21,7 @@ from stylization import launch
 from stylization.configuration import (
     built_content,
     built_objective,
+    built_trainer,
     check_types,
     explained,
     plain,
@@ -96,10 +97,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         optimizer = instantiate(config.optimizer)
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]
-        ours = ("profile", "compile")  # the rest is Lightning's
-        options = {str(key): value for key, value in config.trainer.items() if key not in ours}
         profile = Profile(config.folder) if config.trainer.profile else None
-        trainer = instantiate(options, callbacks=list(callbacks.values()), logger=loggers, profiler=profile)
+        trainer = built_trainer(config, callbacks=list(callbacks.values()), logger=loggers, profiler=profile)
         names, names_before = style_names(config), before.get("styles", [])
         module = Training(
             generator, objective, optimizer.algorithm, optimizer.schedule, config.seed, names, names_before

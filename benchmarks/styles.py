@@ -1,7 +1,7 @@
 """A model of many styles: against one model for each, and by strength and size of strokes.
 
     uv run train.py norm=conditional style=all trainer.max_steps=1350 hydra.run.dir=outputs/styles/all
-    uv run train.py -m style=candy,constructivist,ink,marble,mosaic,pointillism,stained_glass,swirl,waves trainer.max_steps=150 hydra.sweep.dir=outputs/styles/single
+    uv run stylization sweep sweeps/styles.yaml --output outputs/styles/single
     uv run benchmarks/styles.py outputs/styles/all --singles outputs/styles/single
 
 On the held-out photographs of the run, by its own objective. Of the strengths and sizes each style's terms are those of
@@ -12,17 +12,18 @@ import argparse
 import json
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stylization import model_file
-from stylization.conditions import LARGEST_STROKE, Condition, mixed
+from stylization.conditions import LARGEST_STROKE, Condition, condition, mixed
 from stylization.configuration import built_content, built_objective
 from stylization.errors import clear_errors
 from stylization.generators.blocks import Generator
 from stylization.images import to_float
-from stylization.normalization import condition
 from stylization.objective import Objective
 
 STRENGTHS = [k / 10 for k in range(11)]
@@ -45,7 +46,7 @@ def main() -> None:
 def against_singles(run: Path, folder: Path) -> None:
     """Held-out totals and sizes of a run of many styles and of runs of one."""
     together = json.loads((run / "summary.json").read_text())
-    singles = {facts["style"]: (facts, path) for path in folder.rglob("summary.json") if (facts := read(path))}
+    singles = {(facts := read(path))["style"]: (facts, path) for path in folder.rglob("summary.json")}
     print(
         f"{together['steps']} steps for {len(together['styles'])} styles\n\n"
         "| style | steps | its own model | one model for all | ratio |\n| --- | ---: | ---: | ---: | ---: |"
@@ -62,8 +63,8 @@ def against_singles(run: Path, folder: Path) -> None:
     print(f"{(run / model_file.FILE_NAME).stat().st_size / 1e6:.2f} MB against {sum(sizes) / 1e6:.2f} MB\n")
 
 
-def read(path: Path) -> dict[str, object]:
-    facts: dict[str, object] = json.loads(path.read_text())
+def read(path: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(path.read_text())
     return facts
 
 
@@ -92,9 +93,8 @@ def by_strength(run: Path, size_px: int) -> None:
     print("| scale | distance from the small style picture | from the large |\n| ---: | ---: | ---: |")
     for scale in SCALES:
         ends = [
-            sum(terms(generator, objective, content, style, styles, 1.0, scale, held_to)["style"] for style in styles)
-            / len(styles)
-            for held_to in (SCALES[0], SCALES[-1])
+            mean([terms(generator, objective, content, style, styles, 1.0, scale, end)["style"] for style in styles])
+            for end in (SCALES[0], SCALES[-1])
         ]
         print(f"| {scale:.2f} | {ends[0]:.4f} | {ends[1]:.4f} |", flush=True)
 

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from stylization import model_file
-from stylization.conditions import Condition, mixed
+from stylization.conditions import Condition, condition, mixed
 from stylization.configuration import built_content, built_objective
 from stylization.errors import InputError
 from stylization.images import to_float
 from stylization.iterative import optimize
-from stylization.normalization import condition
 
 
 def card(path: Path) -> str:

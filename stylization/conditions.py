@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stylization.errors import InputError
 
@@ -64,6 +65,27 @@ class Condition:
         if strength:
             weights.insert(0, row(1 - own))
         return torch.cat(weights, 1)
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A module that must be told what pictures are to look like."""
+
+    num_styles: int
+    strength: bool  # whether it can be asked for less than the whole style
+    size: bool  # whether for larger or smaller strokes
+    rows: Tensor | None
+
+
+def conditional(network: nn.Module) -> list[Conditional]:
+    """The modules of a network that must be told."""
+    return [module for module in network.modules() if isinstance(module, Conditional)]
+
+
+def condition(network: nn.Module, wanted: Condition) -> None:
+    """Tell all of them, for the next pictures."""
+    for module in conditional(network):
+        module.rows = wanted.rows(module.strength, module.size)
 
 
 def mixed(mixture: Mixture, styles: Sequence[str]) -> Tensor:

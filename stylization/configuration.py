@@ -191,6 +191,12 @@ def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objecti
         return objective
 
 
+def built_trainer(config: DictConfig, **parts: Any) -> Any:
+    """Lightning's trainer of a configuration, with these callbacks and loggers. Two of its settings are ours."""
+    options = {str(key): value for key, value in config.trainer.items() if key not in ("profile", "compile")}
+    return instantiate(options, **parts)
+
+
 def built_content(settings: Mapping[str, Any]) -> "Content":
     """The content stream of a configuration, or of a run's saved settings."""
     with explained():

@@ -15,10 +15,10 @@ from torch.func import functional_call
 from torch.fx import GraphModule
 
 from stylization import model_file
-from stylization.conditions import Mixture
+from stylization.conditions import Mixture, conditional
 from stylization.errors import InputError, written_whole
 from stylization.generators.blocks import Generator
-from stylization.normalization import Norm, conditional_norms, with_one_style
+from stylization.normalization import Norm, with_one_style
 from stylization.stylizer import load
 
 Target = Literal["onnx", "torch", "safetensors"]
@@ -62,7 +62,7 @@ def export(model: str | Path, output: Path, to: Target, half: bool = False, styl
             raise InputError(f"{path}: float16's weights change what it paints by {off:.2g}: export it without --half")
         written = opened(Path(file.name))
         if isinstance(written, Generator):
-            for ours, theirs in zip(conditional_norms(rounded), conditional_norms(written), strict=True):
+            for ours, theirs in zip(conditional(rounded), conditional(written), strict=True):
                 theirs.rows = ours.rows
         if not (off := _difference(written, rounded)) < TOLERANCE:
             raise InputError(

@@ -15,7 +15,7 @@ from stylization import generators
 from stylization.errors import InputError, written_whole
 from stylization.generators.blocks import Generator
 from stylization.models import BUNDLED
-from stylization.normalization import Conditional, Norm, conditional_norms
+from stylization.normalization import Conditional, Norm, norms
 from stylization.styles import PAINTERS
 
 FORMAT = "stylization-1"
@@ -79,11 +79,11 @@ def with_more_styles(path: Path, num_styles: int) -> tuple[Generator, dict[str, 
     """The generator in a model file with room for more styles, which alone can learn, and the file's architecture and
     facts. Raises `InputError` if it has no table of styles."""
     generator, facts = read(path)
-    norms = conditional_norms(generator)
-    if not norms:
+    tables = [norm for norm in norms(generator) if isinstance(norm, Conditional)]
+    if not tables:
         raise InputError(f"{path} has one style and no table: norm=conditional trains one that styles can be added to")
     generator.requires_grad_(False)
-    for norm in norms:
+    for norm in tables:
         norm.add_styles(num_styles)
     architecture = json.loads(described(path)["architecture"])
     architecture["norm"]["num_styles"] += num_styles

@@ -16,7 +16,7 @@ Instance norm uses `instance` in training and at test time, identically; batch n
 tested with `running`. Any trained network can be given other test statistics by `set_statistics`.
 
 gamma and beta are the style (Dumoulin et al. 2017): a `Conditional` norm has a row of them for each of many styles,
-and `condition` says which, or which mixture, pictures are to have.
+and `conditions.condition` says which, or which mixture, pictures are to have.
 """
 
 import copy
@@ -27,7 +27,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from stylization.conditions import Condition, sampled
+from stylization.conditions import sampled
 from stylization.errors import InputError
 
 Within = tuple[tuple[int, int], tuple[tuple[int, int], tuple[int, int]]]
@@ -221,6 +221,8 @@ class Conditional(Norm):
             raise InputError("a style that is the same everywhere must be chosen first")
         norm = copy.copy(self)
         norm.__class__ = Norm  # type: ignore[assignment]
+        for name in ("num_styles", "strength", "size", "rows"):
+            del norm.__dict__[name]
         norm._parameters = self._parameters.copy()
         gamma, beta = (self.rows.to(table) @ table for table in (self.gamma.detach(), self.beta.detach()))
         norm.gamma, norm.beta = nn.Parameter(gamma[0]), nn.Parameter(beta[0])
@@ -240,12 +242,6 @@ class Conditional(Norm):
         self.num_styles += num_styles
 
 
-def condition(network: nn.Module, wanted: Condition) -> None:
-    """Say what the next pictures are to look like, for every conditional norm of a network."""
-    for norm in conditional_norms(network):
-        norm.rows = wanted.rows(norm.strength, norm.size)
-
-
 def with_one_style(network: nn.Module) -> nn.Module:
     """A copy that has nothing but what its conditional norms are asked for now."""
     network = copy.deepcopy(network)
@@ -254,11 +250,6 @@ def with_one_style(network: nn.Module) -> nn.Module:
             if isinstance(norm, Conditional):
                 setattr(module, name, norm.of_one_style())
     return network
-
-
-def conditional_norms(network: nn.Module) -> list[Conditional]:
-    """The norms of a network that ask for a style."""
-    return [norm for norm in norms(network) if isinstance(norm, Conditional)]
 
 
 def _native(x: Tensor, gamma: Tensor | None, beta: Tensor | None, groups: int, eps: float) -> tuple[Tensor, ...]:

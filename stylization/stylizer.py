@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from stylization import blending, images, model_file
 from stylization.blending import LEAST_PX, KeepColors
-from stylization.conditions import LARGEST_STROKE, Condition, Mixture, mixed
+from stylization.conditions import LARGEST_STROKE, Condition, Mixture, condition, conditional, mixed
 from stylization.errors import InputError
 from stylization.generators.blocks import Generator
 from stylization.models import BUNDLED
-from stylization.normalization import condition, conditional_norms, freeze_statistics, statistics_restored
+from stylization.normalization import freeze_statistics, statistics_restored
 
 
 class Stylizer:
@@ -67,16 +67,16 @@ class Stylizer:
         """Ask the generator for a style, or for a mixture of all (b, k); what of strength and scale remains to be done
         to pictures is returned. Raises `InputError` for a style that it does not have."""
         blending.check(strength, None, scale)
-        norms = conditional_norms(self.generator)
-        if not norms:
+        asks = conditional(self.generator)
+        if not asks:
             if style not in (None, own := self.facts.get("style")):
                 raise InputError(f"no style '{style}' in this model: it has one, {own}")
             return strength, scale
         mix = style if isinstance(style, Tensor) else self.mixed(style)[None]
-        own_scale = min(max(scale, 1 / LARGEST_STROKE), LARGEST_STROKE) if norms[0].size else 1.0
-        wanted = Condition.of(mix[0], strength if norms[0].strength else 1.0, own_scale)
+        own_scale = min(max(scale, 1 / LARGEST_STROKE), LARGEST_STROKE) if asks[0].size else 1.0
+        wanted = Condition.of(mix[0], strength if asks[0].strength else 1.0, own_scale)
         condition(self.generator, replace(wanted, mix=mix))
-        return 1.0 if norms[0].strength else strength, scale / own_scale
+        return 1.0 if asks[0].strength else strength, scale / own_scale
 
     def mixed(self, style: Mixture | None) -> Tensor:
         """The weights, (k,) or (k, h, w), of a mixture of the model's k styles. Raises `InputError`."""

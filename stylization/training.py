@@ -16,9 +16,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from stylization.conditions import Condition
+from stylization.conditions import Condition, condition, conditional
 from stylization.errors import InputError
-from stylization.normalization import condition, conditional_norms
 from stylization.objective import Objective
 
 NEVER = 2**62
@@ -54,8 +53,8 @@ class Training(pl.LightningModule):
         self.make_schedule = schedule
         self.seed = seed
         self.not_finite: dict[str, Tensor] = {}
-        self.conditional = conditional_norms(generator)
-        self.styles = list(styles) if self.conditional else []
+        self.asks = conditional(generator)
+        self.styles = list(styles) if self.asks else []
         self.styles_before = list(styles_before)
 
     def forward(self, images: Tensor, wanted: Condition | None = None) -> Tensor:
@@ -116,9 +115,7 @@ class Training(pl.LightningModule):
         if not self.styles:
             return None
         first = (self.global_step * self.trainer.world_size + self.global_rank) * num_images
-        drawn = Condition.drawn(
-            first, num_images, len(self.styles), self.conditional[0].strength, self.conditional[0].size
-        )
+        drawn = Condition.drawn(first, num_images, len(self.styles), self.asks[0].strength, self.asks[0].size)
         return drawn.to(self.device)
 
     def compile_parts(self) -> None:

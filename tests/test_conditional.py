@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 import stylization
 from stylization import cli, images, model_file
-from stylization.conditions import LARGEST_STROKE, Condition, mixed, sampled
+from stylization.conditions import LARGEST_STROKE, Condition, condition, conditional, mixed, sampled
 from stylization.errors import InputError
 from stylization.generators import Johnson
 from stylization.muon import Muon
-from stylization.normalization import Conditional, Norm, condition, conditional_norms, norms, with_one_style
+from stylization.normalization import Conditional, Norm, norms, with_one_style
 from stylization.objective import Objective
 from stylization.tiles import Tiled
 from stylization.training import Training
@@ -147,7 +147,7 @@ def test_with_one_style_is_the_generator_as_it_was_asked() -> None:
     network, x = painter(), torch.rand(2, 3, 20, 28)
     condition(network, Condition.of([0.5, 0.5, 0.0], 0.7, 1.2))
     single = with_one_style(network)
-    assert not conditional_norms(single) and len(conditional_norms(network)) == 7
+    assert not conditional(single) and len(conditional(network)) == 7
     torch.testing.assert_close(single(x), network(x))
 
 
@@ -156,7 +156,7 @@ def test_added_styles_leave_the_others_as_they_are_bit_for_bit() -> None:
     condition(network, one(1, strength=0.6))
     before = network(x).detach()
     network.requires_grad_(False)
-    for norm in conditional_norms(network):
+    for norm in conditional(network):
         norm.add_styles(1)
     optimizer = Muon([p for p in network.parameters() if p.requires_grad], lr=0.1)
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_added_styles_leave_the_others_as_they_are_bit_for_bit() -> None:
         optimizer.step()
     condition(network, one(1, 4, strength=0.6))
     assert torch.equal(network(x), before)
-    assert all(not torch.equal(norm.gamma[-1], norm.gamma[2:-1].mean(0)) for norm in conditional_norms(network))
+    assert all(not torch.equal(norm.gamma[-1], norm.gamma[2:-1].mean(0)) for norm in conditional(network))
 
 
 def pictures(num: int, size_px: int = 32) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """Every option of every group and every recipe composes and builds; mistyped ones are told in one line, at once."""
 
 import ast
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,10 +17,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 from PIL import Image
 
-from stylization import styles
-from stylization.configuration import CONF, plain, register_resolvers
+from stylization import configuration, styles
+from stylization.conditions import Condition, condition
+from stylization.configuration import CONF, built_trainer, plain, register_resolvers, with_several_styles
 from stylization.loss_networks import vgg
 from stylization.normalization import norms
+from stylization.probe import write_option
 
 ROOT = CONF.parent
 GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir())
@@ -45,7 +48,10 @@ def photos(tmp_path: Path) -> Path:
 
 
 def composed(overrides: list[str], photos: Path) -> DictConfig:
-    config = compose("config", [*overrides, f"folder={photos}/run"])
+    held_out = ["data.num_held_out=0"] if "experiment=bundled" in overrides else []  # of one photograph
+    unnamed = overrides[0] == "style=several" and not any(word.startswith("style.names") for word in overrides)
+    named = ["style.names=[mosaic,ink]"] if unnamed else []
+    config = compose("config", [*overrides, *named, *held_out, f"folder={photos}/run"])
     places = {"folder": photos, "Zip": photos / "one.zip", "Shards": photos / "one.tar"}
     if (kind := config.data.source._target_.rsplit(".", 1)[1]) in places:
         config.data.source.path = str(places[kind])
@@ -62,9 +68,10 @@ def build(config: DictConfig, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
         config.trainer.accelerator, config.trainer.precision = "cpu", "32-true"
         if "wandb" in config.logger:
             config.logger.wandb.offline = True
-    built = {name: instantiate(config[name]) for name in ("generator", "loss_network", "optimizer", "trainer")}
+    built = {name: instantiate(config[name]) for name in ("generator", "loss_network", "optimizer")}
+    built["trainer"] = built_trainer(config)
     built["data"] = instantiate(config.data, _convert_="all")
-    style = styles.read(config.style.image, 64)
+    style = [[styles.read(option["image"], 64)] for option in config.style.get("pictures", [config.style])]
     network = built["loss_network"]
     built["objective"] = instantiate(config.objective, loss_network=network, style=style, _convert_="all")
     built["callbacks"] = {name: instantiate(section) for name, section in config.callbacks.items()}
@@ -108,12 +115,16 @@ def test_every_norm_goes_into_every_generator(generator: str, norm: str, photos:
     config = composed([f"norm={norm}", f"generator={generator}", "generator.width=8"], photos)
     network = instantiate(config.generator)
     assert bool(list(norms(network))) == (norm != "none")
+    condition(network, Condition.of([1.0]))
     images = torch.rand(2, 3, 21, 34)
     assert network.train()(images).shape == network.eval()(images).shape == images.shape
 
 
 def test_every_bundled_style_has_its_option() -> None:
-    assert [option for group, option in OPTIONS if group == "style"] == styles.names()
+    assert [option for group, option in OPTIONS if group == "style" and option not in ("all", "several")] == (
+        styles.names()
+    )
+    assert compose("config", ["style=all"]).style.names == styles.names()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +134,28 @@ def test_every_bundled_style_has_its_option() -> None:
 def test_a_style_is_called_after_its_picture(image: str, name: str, photos: Path) -> None:
     config = composed([f"style.image='{image}'"], photos)
     assert plain(config)["style"]["name"] == name
+
+
+def test_styles_keep_what_their_options_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photos: Path) -> None:
+    shutil.copytree(CONF, tmp_path / "conf")
+    monkeypatch.setattr(configuration, "CONF", tmp_path / "conf")
+    picture = tmp_path / "sea.jpg"
+    shutil.copy(styles.picture_path("waves"), picture)
+    write_option(tmp_path / "conf" / "style", str(picture), 200, 12.0)
+    words = with_several_styles([f"style=[sea,ink,{photos}/one.png]", "norm=conditional"])
+    assert words[:2] == ["style=several", f"style.names=[sea,ink,{photos}/one.png]"]
+    config = plain(composed(words, photos))
+    options = config["style"]["pictures"]
+    assert [(o["name"], o["size_px"], o["weight"]) for o in options] == [
+        ("sea", 200, 12.0),
+        ("ink", 384, None),
+        ("one", 384, None),
+    ]
+    assert config["style"]["name"] == "sea+ink+one" and config["norm"]["num_styles"] == 3
+    assert options[0]["image"] == str(picture) and options[2]["image"] == f"{photos}/one.png"
+    for wrong in ("[ink,ink]", "[all]", "[]"):
+        with pytest.raises(Exception, match="give"):
+            plain(composed(with_several_styles([f"style={wrong}"]), photos))
 
 
 def test_targets_are_two_deep_at_most() -> None:
@@ -135,7 +168,13 @@ def test_targets_are_two_deep_at_most() -> None:
         if group == "experiment":
             continue
         config = plain(
-            compose("config", [f"{group}={option}", "folder=x", "++data.source.path=x", "++data.targets.path=x"])
+            compose(
+                "config",
+                [
+                    *(f"{group}={option}", "folder=x", "++data.source.path=x", "++data.targets.path=x"),
+                    *(["style.names=[mosaic]"] if option == "several" else []),
+                ],
+            )
         )
         config["generator"]["norm"] = None  # handed down by reference, not nested in the file
         assert depth(config) <= 2, (group, option)
@@ -149,7 +188,7 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("typed", "told"),
     [
-        ("norm=instnace", ["did you mean instance?", "batch, group, instance, layer, none, sync_batch"]),
+        ("norm=instnace", ["did you mean instance?", "batch, conditional, group, instance, layer, none, sync_batch"]),
         ("styl=mosaic", ["did you mean style?", "generator, logger"]),
         ("norm.epss=1", ["did you mean eps?", "affine, channels_per_group"]),
         ("style=mosiac", ["did you mean mosaic?", "stained_glass, swirl, waves", "style.image=<path"]),
