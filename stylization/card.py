@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from stylization import model_file
 from stylization.conditions import Condition, condition, mixed
 from stylization.configuration import built_content, built_objective
+from stylization.content import held_out_samples
+from stylization.content.stream import held_out
 from stylization.errors import InputError
-from stylization.images import to_float
+from stylization.images import to_float, to_picture
 from stylization.iterative import optimize
+from stylization.stylizer import load
 
 
 def card(path: Path) -> str:
@@ -63,6 +67,24 @@ def _about_gap(facts: Mapping[str, Any]) -> str:
         f"gap is the total over that of the iterative method after {gap['num_steps']} steps, on "
         f"{gap['num_photographs']} of them at {gap['size_px']} px"
     )
+
+
+def picture(model: Path, num_photographs: int, size_px: int, columns: int = 5, caption_px: int = 26) -> Image.Image:
+    """Held-out sample photographs, each followed by what the model makes of it in every style, under their names."""
+    stylizer = load(model)
+    styles = stylizer.styles or [stylizer.facts["style"]]
+    content = to_float(held_out(held_out_samples(), size_px))[:num_photographs]
+    cells: list[tuple[str, Tensor]] = []
+    for photograph in content:
+        cells += [("photograph", photograph), *((style, stylizer(photograph, style=style)) for style in styles)]
+    pitch, gap = size_px + 6, 6
+    canvas = Image.new("RGB", (columns * pitch - gap, -(-len(cells) // columns) * (pitch + caption_px) - gap), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=0.6 * caption_px)
+    for number, (name, cell) in enumerate(cells):
+        left, top = number % columns * pitch, number // columns * (pitch + caption_px)
+        draw.text((left + size_px / 2, top + caption_px / 2), name.replace("_", " "), "black", font, anchor="mm")
+        canvas.paste(to_picture(cell), (left, top + caption_px))
+    return canvas
 
 
 def measure_gap(

@@ -1,6 +1,7 @@
 """Many styles in one generator: rows are styles, mixtures are mixtures, and a style that is added changes no other."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -340,6 +341,30 @@ def test_all_styles_are_exported_in_half(trained: Path, tmp_path: Path) -> None:
     cli.main(["export", str(trained), "--to", "safetensors", "--half", "--output", str(output)])
     assert stylization.load(output).facts["styles"] == ["mosaic", "ink"]
     assert output.stat().st_size < 0.8 * (trained / model_file.FILE_NAME).stat().st_size
+
+
+def test_a_card_tells_what_a_model_is_and_its_gap(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_folder = tmp_path / "run"
+    shutil.copytree(trained, run_folder)
+    facts = json.loads((trained / "summary.json").read_text())
+    cli.main(["models", str(run_folder)])
+    told = capsys.readouterr().out
+    assert "mosaic, ink" in told and "not measured" in told and "6 steps of 2 photographs out of 7, at 32 px" in told
+    assert f"| {facts['val_by_style']['ink']['total']:.2f} |" in told
+    size = ["--photos", "1", "--size-px", "32"]
+    cli.main(["models", str(run_folder), "--iterative", "3", *size, "--picture", str(tmp_path / "made.png")])
+    told = capsys.readouterr().out
+    assert "iterative method after 3 steps, on 1 of them at 32 px" in told
+    gaps = stylization.load(run_folder).facts["gap"]["by_style"]
+    assert set(gaps) == {"mosaic", "ink"} and all(gap > 0 for gap in gaps.values())
+    picture = Image.open(tmp_path / "made.png")
+    assert picture.size == (5 * 38 - 6, 38 + 26 - 6)
+    x = torch.rand(1, 3, 20, 20)  # the weights are as they were
+    assert torch.equal(stylization.load(run_folder)(x, style="ink"), stylization.load(trained)(x, style="ink"))
+    cli.main(["evaluate", str(run_folder)])
+    assert "it has a table of styles" in capsys.readouterr().err
 
 
 def test_training_draws_the_styles_in_turn(tiny: Tiny) -> None:

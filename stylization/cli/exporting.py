@@ -30,8 +30,11 @@ def add(commands: Commands) -> None:
         metavar="STEPS",
         help="measure a run's gap to the iterative method, and keep it in its file",
     )
-    command.add_argument("--photos", type=int, default=3, help="for that, so many of the held-out photographs (3)")
-    command.add_argument("--size-px", type=int, default=128, help="at so many pixels (128)")
+    command.add_argument(
+        "--picture", type=Path, metavar="FILE", help="what it makes of sample photographs, in every style"
+    )
+    command.add_argument("--photos", type=int, default=2, help="for these, so many of the held-out photographs (2)")
+    command.add_argument("--size-px", type=int, default=256, help="at so many pixels (256)")
     command.set_defaults(run=_models)
 
 
@@ -45,12 +48,16 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _models(options: argparse.Namespace) -> None:
-    from stylization import card, model_file
+    from stylization import card, images, model_file
     from stylization.memory import keep_memory
 
     keep_memory()
+    if options.picture:
+        images.check_suffix(options.picture)
     for number, model in enumerate(options.models or ["bundled"]):
         if options.iterative:
             told = functools.partial(print, "iterative method:", file=sys.stderr)
             card.measure_gap(model, options.iterative, options.photos, options.size_px, told)
+        if options.picture:
+            images.save(card.picture(model, options.photos, options.size_px), options.picture)
         print("\n" * bool(number) + card.card(model_file.located(model)))

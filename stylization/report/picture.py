@@ -22,7 +22,8 @@ def columns(arms: Arms, photos: Path | None, size_px: int = 256) -> list[tuple[s
     found = [("photograph", content)]
     for name, runs in arms.items():
         stylizer = load(runs[0].folder)
-        found.append((name, torch.cat([stylizer(photograph[None]) for photograph in content])))
+        style = stylizer.styles[0] if stylizer.styles else None  # of several the first
+        found.append((name, torch.cat([stylizer(photograph[None], style=style) for photograph in content])))
     for runs in arms.values():
         for entry in runs[0].evaluation.values():
             path = Path(entry.get("iterative", {}).get("pictures", ""))
