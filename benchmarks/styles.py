@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from stylization import model_file
-from stylization.conditions import LARGEST_STROKE, Condition, condition, mixed
+from stylization.conditions import LARGEST_STROKE, Condition
 from stylization.configuration import built_content, built_objective
 from stylization.errors import clear_errors
-from stylization.generators.blocks import Generator
 from stylization.images import to_float
 from stylization.objective import Objective
+from stylization.stylizer import Stylizer, load
 
 STRENGTHS = [k / 10 for k in range(11)]
 SCALES = [LARGEST_STROKE ** (k / 2) for k in range(-2, 3)]
@@ -72,15 +72,14 @@ def by_strength(run: Path, size_px: int) -> None:
     """Mean terms over all styles and held-out photographs as strength and size go up."""
     settings = json.loads((run / "settings.json").read_text())
     settings["data"]["held_out_size_px"] = size_px
-    generator, facts = model_file.read(model_file.located(run))
-    content, objective = to_float(built_content(settings).held_out), built_objective(settings)
-    styles: list[str] = facts["styles"]
+    stylizer, objective = load(run), built_objective(settings)
+    content, styles = to_float(built_content(settings).held_out), stylizer.styles
     print(f"{len(content)} photographs, {size_px} px, {len(styles)} styles\n")
     print("| strength | content | style term | off the photograph, of 255 |\n| ---: | ---: | ---: | ---: |")
     curves: dict[str, list[dict[str, float]]] = {style: [] for style in styles}
     for strength in STRENGTHS:
         for style in styles:
-            curves[style].append(terms(generator, objective, content, style, styles, strength, 1.0, 1.0))
+            curves[style].append(terms(stylizer, objective, content, style, strength, 1.0, 1.0))
         means = {key: sum(curves[style][-1][key] for style in styles) / len(styles) for key in curves[styles[0]][-1]}
         print(
             f"| {strength:.1f} | {means['content']:.3f} | {means['style']:.4f} | {255 * means['off']:.1f} |", flush=True
@@ -93,7 +92,7 @@ def by_strength(run: Path, size_px: int) -> None:
     print("| scale | distance from the small style picture | from the large |\n| ---: | ---: | ---: |")
     for scale in SCALES:
         ends = [
-            mean([terms(generator, objective, content, style, styles, 1.0, scale, end)["style"] for style in styles])
+            mean([terms(stylizer, objective, content, style, 1.0, scale, end)["style"] for style in styles])
             for end in (SCALES[0], SCALES[-1])
         ]
         print(f"| {scale:.2f} | {ends[0]:.4f} | {ends[1]:.4f} |", flush=True)
@@ -101,20 +100,17 @@ def by_strength(run: Path, size_px: int) -> None:
 
 @torch.no_grad()
 def terms(
-    generator: Generator,
+    stylizer: Stylizer,
     objective: Objective,
     content: Tensor,
     style: str,
-    styles: list[str],
     strength: float,
     scale: float,
     held_to: float,
 ) -> dict[str, float]:
     """Of pictures asked for at this strength and scale, held to the whole style at the scale `held_to`."""
-    mix = mixed(style, styles)
-    condition(generator, Condition.of(mix, strength, scale))
-    stylized = torch.cat([generator(part) for part in content.split(4)])
-    found = objective(stylized, content, Condition.of(mix, 1.0, held_to))
+    stylized = torch.cat([stylizer(part, style=style, strength=strength, scale=scale) for part in content.split(4)])
+    found = objective(stylized, content, Condition.of(stylizer.mixed(style), 1.0, held_to))
     return {key: value.item() for key, value in found.items()} | {"off": float((stylized - content).abs().mean())}
 
 

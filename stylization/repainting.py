@@ -21,7 +21,7 @@ from stylization import blending, images
 from stylization.blending import LEAST_PX, ColourMatch, KeepColors, Moments
 from stylization.conditions import Mixture
 from stylization.images import Photograph
-from stylization.memory import release_mapped
+from stylization.memory import release_memory
 from stylization.normalization import freeze_statistics, statistics_restored
 from stylization.stylizer import Stylizer
 from stylization.tiles import Tiled, untiled_bytes
@@ -232,7 +232,7 @@ def _within(photo: Photograph, box: Box) -> tuple[tuple[int, int], Callable[[Spa
 
     def read(rows: Span, columns: Span) -> Tensor:
         part = photo.part((top + rows[0], top + rows[1]), (left + columns[0], left + columns[1]))
-        release_mapped()
+        release_memory()
         return torch.from_numpy(part)[None]
 
     return (bottom - top, right - left), read

@@ -18,6 +18,8 @@ from stylization.generators.blocks import Generator
 from stylization.models import BUNDLED
 from stylization.normalization import freeze_statistics, statistics_restored
 
+FADES_BELOW = 0.1
+
 
 class Stylizer:
     """`stylizer(image)` repaints a picture; what comes back is of the kind and size of what was given.
@@ -32,7 +34,8 @@ class Stylizer:
 
     A generator of several `styles` is told which by `style`: a name, or a mixture {"mosaic": 0.6, "ink": 0.4}, whose
     shares may be maps (h, w) of any size; `default_style` serves where none is given. What it has learned to be asked
-    for, strength and the size of strokes up to a factor of 1.6, is then asked of it and not done to the picture.
+    for, strength and the size of strokes up to a factor of 1.6, is then asked of it and not done to the picture; only
+    below a strength of 0.1 the picture fades into the photograph, whose contrast no instance norm lets through.
     """
 
     def __init__(self, generator: Generator, facts: dict[str, Any], default_style: Mixture | None = None) -> None:
@@ -76,7 +79,7 @@ class Stylizer:
         own_scale = min(max(scale, 1 / LARGEST_STROKE), LARGEST_STROKE) if asks[0].size else 1.0
         wanted = Condition.of(mix[0], strength if asks[0].strength else 1.0, own_scale)
         condition(self.generator, replace(wanted, mix=mix))
-        return 1.0 if asks[0].strength else strength, scale / own_scale
+        return min(1.0, strength / FADES_BELOW) if asks[0].strength else strength, scale / own_scale
 
     def mixed(self, style: Mixture | None) -> Tensor:
         """The weights, (k,) or (k, h, w), of a mixture of the model's k styles. Raises `InputError`."""

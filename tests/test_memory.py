@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stylization.memory import release_mapped
+from stylization.memory import release_memory
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what a process has mapped is told on Linux")
@@ -23,6 +23,6 @@ def test_a_mapped_file_leaves_the_memory_and_comes_back(tmp_path: Path) -> None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         assert mapped[:].count(7) == size // 256
         full = resident_bytes()
-        release_mapped()
+        release_memory()
         assert full - resident_bytes() > 0.9 * size
         assert mapped[size - 3 :] == bytes([253, 254, 255])

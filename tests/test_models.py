@@ -40,7 +40,7 @@ def test_a_style_by_its_name_is_all_that_is_needed(
     cli.main(["apply", "photo.png", "--style", "mosaic=0.6,ink=0.4"])
     assert Path("photo.mosaic_0_6_ink_0_4.png").exists()
     Path("mosaic").write_text("a file that has a style's name is not a model")
-    with pytest.raises(stylization.InputError, match="cut, damaged or no .safetensors"):
+    with pytest.raises(stylization.InputError, match="cut, damaged or no"):
         stylization.load("mosaic")
 
 
@@ -53,11 +53,10 @@ def test_its_card_tells_every_style(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("style", ["ink", "mosaic", "swirl"])
-def test_strength_goes_from_near_the_photograph_to_the_style(style: str, content: torch.Tensor) -> None:
+def test_strength_goes_from_the_photograph_to_the_style(style: str, content: torch.Tensor) -> None:
     stylizer = stylization.load(style)
-    # Not the photograph itself at 0: its contrast is what instance norm takes away.
     off = [float((stylizer(content, strength=k / 4) - content).abs().mean()) for k in range(5)]  # type: ignore[operator]
-    assert off == sorted(off) and off[0] < 0.12 and off[-1] > 1.5 * off[0]
+    assert off == sorted(off) and off[0] == 0 and off[1] < 0.12 and off[-1] > 1.5 * off[1]
 
 
 def test_scale_makes_strokes_larger(content: torch.Tensor) -> None:
