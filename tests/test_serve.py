@@ -120,16 +120,20 @@ def test_strength_and_colours_are_those_of_the_stylizer(client: httpx.Client, mo
     assert difference(answer, own) < 0.5
 
 
-@pytest.mark.parametrize(("served", "model"), [("client", "ink-batch"), ("mixing", "ink")])
-def test_a_preview_shows_what_the_whole_will_be(served: str, model: str, request: pytest.FixtureRequest) -> None:
+@pytest.mark.parametrize(
+    ("served", "model", "painted_px", "other_px"), [("client", "ink-batch", 300, 900), ("mixing", "ink", 640, 384)]
+)
+def test_a_preview_shows_what_the_whole_will_be(
+    served: str, model: str, painted_px: int, other_px: int, request: pytest.FixtureRequest
+) -> None:
     sent = encoded(ImageOps.mirror(picture((900, 600))), quality=95)
     ask = partial(post, request.getfixturevalue(served), sent, model=model)
-    whole = decoded(ask(painted_px=300))
-    small = decoded(ask(painted_px=300, size_px=450))
+    whole = decoded(ask(painted_px=painted_px))
+    small = decoded(ask(painted_px=painted_px, size_px=450))
     assert small.size == (450, 300)
     reduced = whole.resize(small.size, Image.Resampling.LANCZOS)
-    finer = decoded(ask(painted_px=900, size_px=450))
-    assert difference(reduced, small) < 0.5 * difference(reduced, finer)
+    other = decoded(ask(painted_px=other_px, size_px=450))
+    assert difference(reduced, small) < 0.5 * difference(reduced, other)
 
 
 def test_a_model_of_several_styles_is_loaded_once_and_offered_style_by_style(
