@@ -102,14 +102,18 @@ def main() -> None:
                     said(command)
                     found["whole command"] = time.perf_counter() - start
                 else:
-                    found["all"] = sum(found.values())
+                    found["all of it"] = sum(found.values())
                 items[way].append(found)
-    for way, turns in items.items():
-        print(f"| {way} | s (least to most of {len(turns)}) |\n| --- | ---: |")
-        for name in turns[0]:
-            seconds = [turn[name] for turn in turns]
-            print(f"| {name} | {statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f}) |")
-        print()
+    print(f"| s | {' | '.join(items)} |\n| --- |" + " ---: |" * len(items))
+    for name in dict.fromkeys(name for turns in items.values() for name in turns[0]):
+        cells = [_told([turn[name] for turn in turns if name in turn]) for turns in items.values()]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _told(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return ""
+    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
 
 
 def said(command: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ class Stylizer:
     shares may be maps (h, w) of any size; `default_style` serves where none is given. What it has learned to be asked
     for, strength and the size of strokes up to a factor of 1.6, is then asked of it and not done to the picture; only
     below a strength of 0.1 the picture fades into the photograph, whose contrast no instance norm lets through.
+    `own_scale` says how much of `scale` to ask for, where the same is wanted of pictures of several sizes.
     """
 
     def __init__(self, generator: Generator, facts: dict[str, Any], default_style: Mixture | None = None) -> None:
@@ -97,9 +98,11 @@ class Stylizer:
         keep_colors: KeepColors | None = None,
         scale: float = 1.0,
         mask: Tensor | None = None,
+        own_scale: float | None = None,
     ) -> Tensor:
         blending.check(strength, keep_colors, scale)
-        strength, scale = self.ask(style, strength, scale)
+        strength, rest = self.ask(style, strength, own_scale or scale)
+        scale = rest if own_scale is None else scale * rest / own_scale
         if mask is not None and mask.shape != x.shape[2:]:
             raise InputError(f"the mask is {tuple(mask.shape)}, the picture {tuple(x.shape[2:])}: they must be equal")
         given = self.like_weights(x)

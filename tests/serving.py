@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from stylization import generators, model_file, normalization
 from stylization.serve import Limits, Model, application, listening
+from stylization.serve.models import THUMBNAIL_PX
 
 ARCHITECTURE = {
     "generator": {"_target_": "stylization.generators.Johnson", "width": 4, "num_blocks": 1},
@@ -28,6 +30,23 @@ def write_model(path: Path, style: str, norm: str = "instance", seed: int = 0) -
     torch.manual_seed(seed)
     generator = generators.Johnson(normalization.Norm, width=4, num_blocks=1)
     model_file.write(path, generator, ARCHITECTURE, {"style": style, "norm": norm, "steps": 9, "val": TERMS})
+    return path
+
+
+def write_several(path: Path, styles: list[str], seed: int = 0) -> Path:
+    torch.manual_seed(seed)
+    norm = partial(normalization.Conditional, num_styles=len(styles))
+    generator = generators.Johnson(norm, width=4, num_blocks=1)
+    for each in normalization.norms(generator):
+        assert isinstance(each, normalization.Conditional)
+        for table in (each.gamma, each.beta):
+            table.data += torch.randn_like(table)
+    architecture = ARCHITECTURE | {
+        "norm": {"_target_": "stylization.normalization.Conditional", "num_styles": len(styles)}
+    }
+    by_style = {style: TERMS | {"total": float(number)} for number, style in enumerate(styles)}
+    facts = {"style": "all", "norm": "conditional", "styles": styles, "val": TERMS, "val_by_style": by_style}
+    model_file.write(path, generator, architecture, facts)
     return path
 
 
@@ -62,12 +81,14 @@ def post(client: httpx.Client, content: bytes, name: str = "photo.jpg", **fields
 
 
 class Patient:
-    """A stylizer that works until it may end, and counts what it has begun."""
+    """A stylizer that works until it may end, and counts what it has begun. Thumbnails it does at once."""
 
     def __init__(self) -> None:
         self.may_end, self.num_begun = threading.Event(), 0
 
     def __call__(self, image: Image.Image, **options: Any) -> Image.Image:
+        if image.size == (THUMBNAIL_PX, THUMBNAIL_PX):
+            return image
         self.num_begun += 1
         assert self.may_end.wait(10)
         return image

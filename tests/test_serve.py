@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import httpx
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, ImageOps
-from serving import TERMS, Patient, encoded, picture, post, server, write_model
+from serving import TERMS, Patient, encoded, picture, post, server, write_model, write_several
 
-from stylization import serve
+from stylization import model_file, serve, stylizer
 from stylization.serve import Limits, Model
 from stylization.serve.models import load_models
 
@@ -36,6 +37,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 @pytest.fixture(scope="module")
 def client(models: dict[str, Model]) -> Iterator[httpx.Client]:
     with server(models) as address, httpx.Client(base_url=address, timeout=60) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    """A model of three styles, another of two, and one of one."""
+    folder = tmp_path_factory.mktemp("several")
+    written = [
+        write_several(folder / "three.safetensors", ["ink", "my cat", "waves"]),
+        write_several(folder / "two.safetensors", ["waves", "my_cat"], seed=1),
+        write_model(folder / "one.safetensors", "ink"),
+    ]
+    return load_models([*written, written[0]], "cpu")
+
+
+@pytest.fixture(scope="module")
+def mixing(several: dict[str, Model]) -> Iterator[httpx.Client]:
+    with server(several) as address, httpx.Client(base_url=address, timeout=60) as opened:
         yield opened
 
 
@@ -101,14 +120,102 @@ def test_strength_and_colours_are_those_of_the_stylizer(client: httpx.Client, mo
     assert difference(answer, own) < 0.5
 
 
-def test_a_preview_shows_what_the_whole_will_be(client: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    ("served", "model", "painted_px", "other_px"), [("client", "ink-batch", 300, 900), ("mixing", "ink", 640, 384)]
+)
+def test_a_preview_shows_what_the_whole_will_be(
+    served: str, model: str, painted_px: int, other_px: int, request: pytest.FixtureRequest
+) -> None:
     sent = encoded(ImageOps.mirror(picture((900, 600))), quality=95)
-    whole = decoded(post(client, sent, painted_px=300))
-    small = decoded(post(client, sent, painted_px=300, size_px=450))
+    ask = partial(post, request.getfixturevalue(served), sent, model=model)
+    whole = decoded(ask(painted_px=painted_px))
+    small = decoded(ask(painted_px=painted_px, size_px=450))
     assert small.size == (450, 300)
     reduced = whole.resize(small.size, Image.Resampling.LANCZOS)
-    finer = decoded(post(client, sent, painted_px=900, size_px=450))
-    assert difference(reduced, small) < 0.5 * difference(reduced, finer)
+    other = decoded(ask(painted_px=other_px, size_px=450))
+    assert difference(reduced, small) < 0.5 * difference(reduced, other)
+
+
+def test_a_model_of_several_styles_is_loaded_once_and_offered_style_by_style(
+    mixing: httpx.Client, several: dict[str, Model]
+) -> None:
+    told = {model["name"]: model for model in mixing.get("/models").json()}
+    assert list(told) == ["ink", "my_cat", "waves", "waves-2", "my_cat-2", "ink-instance"]
+    assert told["ink"]["mixes_with"] == ["my_cat", "waves"] and told["my_cat-2"]["mixes_with"] == ["waves-2"]
+    assert told["ink-instance"]["mixes_with"] == []
+    assert [model["held_out"]["total"] for model in told.values()] == [0.0, 1.0, 2.0, 0.0, 1.0, TERMS["total"]]
+    assert told["my_cat"]["style"] == "my cat" and told["my_cat"]["number"] == 1 and told["my_cat-2"]["number"] == 2
+    assert len({id(model.stylizer.generator) for model in several.values()}) == 3
+    thumbnails = {mixing.get(f"/models/{name}/thumbnail").content for name in told}
+    assert len(thumbnails) == len(told)
+
+
+def test_bundled_styles_are_served_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = write_several(tmp_path / "bundled.safetensors", ["ink", "swirl", "waves"])
+    for module in (model_file, stylizer):
+        monkeypatch.setattr(module, "BUNDLED", written)
+    assert list(load_models([Path("bundled")], "cpu")) == ["ink", "swirl", "waves"]
+    chosen = load_models([Path("waves"), Path("ink")], "cpu")
+    assert list(chosen) == ["waves", "ink"] and chosen["waves"].stylizer is chosen["ink"].stylizer
+    assert chosen["ink"].facts.mixes_with == ["waves"]
+
+
+def test_a_mixture_is_the_stylizers_whatever_the_shares_add_up_to(
+    mixing: httpx.Client, several: dict[str, Model]
+) -> None:
+    photograph = picture((160, 120))
+    ask = partial(post, mixing, encoded(photograph, "PNG"), model="ink", painted_px=640)
+    mixed = ask(mix="my_cat=0.25,ink=0.75", strength=0.6, keep_colors="matched")
+    style = {"ink": 0.75, "my cat": 0.25}
+    look = {"style": style, "strength": 0.6, "keep_colors": "matched", "scale": 160 / 640}
+    own = several["ink"].stylizer(photograph, **look, own_scale=768 / 640)  # strokes, where 768 px are the usual
+    assert difference(decoded(mixed), own) < 0.5
+    assert ask(mix=" ink=3, my_cat=1,waves=0", strength=0.6, keep_colors="matched").content == mixed.content
+    assert ask(model="ink-instance", mix="ink-instance=1").content == ask(model="ink-instance").content
+    assert ask(mix="waves=9").content == ask(model="waves").content != ask(mix="").content == ask().content
+
+
+def test_strength_is_asked_of_a_generator_that_knows_it_and_none_is_the_photograph(
+    mixing: httpx.Client, several: dict[str, Model]
+) -> None:
+    photograph = picture((160, 120))
+    ask = partial(post, mixing, encoded(photograph, "PNG"), model="waves", painted_px=128)
+    assert several["waves"].facts.paints_strength and not several["ink-instance"].facts.paints_strength
+    assert difference(decoded(ask(strength=0)), photograph) == 0
+    assert difference(Image.blend(photograph, decoded(ask()), 0.5), decoded(ask(strength=0.5))) > 2
+
+
+def test_who_asks_at_the_same_time_gets_what_was_asked_for(several: dict[str, Model]) -> None:
+    sent = encoded(picture((160, 120)))
+    wishes = [{"model": model, "mix": mix} for model in ("ink", "my_cat") for mix in ("", "ink=1,waves=1", "waves=1")]
+    with server(several) as address, httpx.Client(base_url=address, timeout=60) as client:
+        with ThreadPoolExecutor(len(wishes)) as others:  # while the thumbnails are painted
+            answers = [others.submit(post, client, sent, **wish) for wish in wishes]
+        for wish, answer in zip(wishes, answers, strict=True):
+            assert answer.result().content == post(client, sent, **wish).content
+
+
+@pytest.mark.parametrize(
+    ("model", "mix", "told"),
+    [
+        ("ink", "ink=0.5,candy=0.5", "mix: no candy to mix here; there are ink, my_cat, waves"),
+        ("ink", "ink=0.5,waves-2=0.5", "mix: no waves-2 to mix here"),
+        ("ink-instance", "waves=1", "mix: no waves to mix here; there is ink-instance"),
+        ("ink", "ink=1,waves=-0.5", "mix: shares must not be negative"),
+        ("ink", "ink=0,waves=0.0", "add up to more than nothing"),
+        ("ink", f"ink={'9' * 400}", "mix: shares must"),
+        ("ink", "ink=0.5,ink=0.5", "write the share of each once, as in mosaic=0.6,ink=0.4"),
+        *(
+            ("ink", mix, "as in mosaic=0.6,ink=0.4")
+            for mix in ("ink", "ink=", "=1", "ink=nan", "ink=1e9", ",", "ink=1,")
+        ),
+        ("ink", "ink=1\nwaves=1", "as in mosaic=0.6,ink=0.4"),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_refused_in_one_line(mixing: httpx.Client, model: str, mix: str, told: str) -> None:
+    response = post(mixing, encoded(picture()), model=model, mix=mix)
+    assert response.status_code == 422
+    assert told in response.json()["detail"] and "\n" not in response.json()["detail"]
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -186,7 +293,7 @@ def test_an_upload_that_does_not_end_is_given_up(models: dict[str, Model]) -> No
 @pytest.fixture
 def patient(models: dict[str, Model]) -> Iterator[tuple[Patient, httpx.Client]]:
     stylizer = Patient()
-    waiting = {"ink-batch": Model(stylizer, models["ink-batch"].facts, b"")}  # type: ignore[arg-type]
+    waiting = {"ink-batch": Model(stylizer, models["ink-batch"].facts)}  # type: ignore[arg-type]
     with server(waiting, Limits(max_requests=2)) as address, httpx.Client(base_url=address, timeout=10) as opened:
         yield stylizer, opened
         stylizer.may_end.set()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from serving import encoded, picture, post, write_model
 
-from stylization import cli
+from stylization import cli, model_file
 from stylization.cli import serving as command
 
 ROOT = Path(cli.__file__).parents[2]
@@ -47,6 +47,13 @@ def test_a_taken_port_and_a_missing_package_are_told_in_one_line(
         refused(["serve", "nowhere", "--port", port], f"cannot listen on 127.0.0.1, port {port}: Address", capsys)
     monkeypatch.setattr(command, "find_spec", lambda module: None if module == "uvicorn" else module)
     refused(["serve", "nowhere"], "serve needs uvicorn: pip install 'stylization[serve]'", capsys)
+
+
+def test_without_a_model_the_bundled_one_is_served(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_file, "BUNDLED", Path("not bundled"))
+    refused(["serve", "--port", "0"], "no model file at not bundled", capsys)
 
 
 def refused(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

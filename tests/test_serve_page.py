@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from serving import Patient, encoded, picture, post, server, write_model
+from serving import Patient, encoded, picture, post, server, write_model, write_several
 
 from stylization.serve import Model
 from stylization.serve.models import load_models
@@ -40,6 +40,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 @pytest.fixture(scope="module")
 def address(models: dict[str, Model]) -> Iterator[str]:
     with server(models) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def mixing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of a model of three styles and of one of one."""
+    folder = tmp_path_factory.mktemp("mixing")
+    several = write_several(folder / "several.safetensors", ["ink", "stained_glass", "waves"])
+    with server(load_models([several, write_model(folder / "one.safetensors", "ink")], "cpu")) as served:
         yield served
 
 
@@ -181,11 +190,67 @@ def test_models_are_compared_side_by_side_on_screens_of_every_size(
     playwright.expect(page.locator(".view")).to_have_count(1)
 
 
+@pytest.mark.parametrize("width", [1400, 390])
+def test_styles_are_mixed_by_sliders_and_the_keyboard(
+    opened: Callable[..., Any], mixing: str, photo: Path, width: int
+) -> None:
+    page = opened(mixing, viewport={"width": width, "height": 844})
+    page.set_input_files("#file", photo)
+    settled(page)
+    page.get_by_role("radio", name="stained glass").check()
+    page.get_by_role("switch", name="Mix").focus()
+    page.keyboard.press("Space")
+    sliders = page.locator("#shares input")
+    assert sliders.evaluate_all("sliders => sliders.map(slider => slider.value)") == ["0", "20", "0"]
+    page.keyboard.press("Tab")
+    assert page.locator(":focus").get_attribute("name") == "ink"
+    with page.expect_request("**/stylize"):
+        page.keyboard.press("PageUp")
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    settled(page)
+    assert page.locator(".what b").text_content() == "stained glass 67 %, ink 33 %"
+    assert page.get_by_role("slider", name="ink", exact=True).get_attribute("aria-valuetext") == "33 %"
+    page.get_by_label("Strength").fill("50")
+    settled(page)
+    assert page.locator(".stylized").evaluate("image => getComputedStyle(image).opacity") == "1"  # it comes as strong
+    name, content = saved(page, page.get_by_role("button", name="Download").click)
+    assert name == "my photo-stained_glass-67-ink-33.jpg"
+    with httpx.Client(base_url=mixing, timeout=60) as client:
+        fields = {"model": "ink", "mix": "ink=0.3333,stained_glass=0.6667", "strength": 0.5}
+        assert content == post(client, photo.read_bytes(), **fields).content
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_a_mixture_is_never_nothing_and_ends_with_another_choice(
+    opened: Callable[..., Any], mixing: str, photo: Path
+) -> None:
+    page = opened(mixing)
+    page.set_input_files("#file", photo)
+    page.get_by_role("switch", name="Mix").check()
+    page.get_by_role("slider", name="ink", exact=True).fill("0")
+    settled(page)
+    assert page.locator(".what b").text_content() == "ink"
+    page.get_by_role("slider", name="waves", exact=True).fill("20")
+    page.get_by_role("slider", name="ink", exact=True).fill("0")
+    settled(page)
+    assert page.locator(".what b").text_content() == "waves"
+    page.get_by_role("radio", name="stained glass").check()
+    settled(page)
+    assert page.locator("#shares output").all_text_contents() == ["0 %", "100 %", "0 %"]
+    page.get_by_role("radio", name="ink instance norm").check()
+    playwright.expect(page.get_by_role("switch", name="Mix")).to_be_hidden()
+    settled(page)
+    assert page.locator(".what").text_content().strip() == "ink instance norm"
+    page.get_by_role("switch", name="Compare").check()
+    playwright.expect(page.get_by_role("switch", name="Mix")).to_be_hidden()
+
+
 def test_what_is_overtaken_is_no_longer_asked_for(
     opened: Callable[..., Any], models: dict[str, Model], photo: Path
 ) -> None:
     patient = Patient()
-    slow = {name: Model(patient, model.facts, model.thumbnail) for name, model in models.items()}
+    slow = {name: Model(patient, model.facts) for name, model in models.items()}
     with server(slow) as address:
         page = opened(address)
         with page.expect_request("**/stylize"):

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add it to the parser."""
     command = commands.add_parser("serve", help="a local page, and an HTTP API, for trained models")
-    command.add_argument("models", metavar="MODEL", type=Path, nargs="+", help="run folders or model files")
+    command.add_argument(
+        "models",
+        metavar="MODEL",
+        type=Path,
+        nargs="*",
+        default=[Path("bundled")],
+        help="run folders, model files, names of bundled styles (the model of all bundled styles)",
+    )
     command.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1: this machine alone)")
     command.add_argument("--port", type=int, default=8000, help="(8000; 0 takes a free one)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")

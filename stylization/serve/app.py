@@ -1,5 +1,6 @@
 """The page and the API: what can be asked for, and how it is refused."""
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from starlette.requests import ClientDisconnect
 
 from stylization import images
 from stylization.blending import KeepColors
-from stylization.errors import Damaged
-from stylization.serve.models import MOST_PAINTED_PX, PAINTED_PX, Facts, Model, sample
+from stylization.conditions import Mixture
+from stylization.errors import Damaged, InputError
+from stylization.serve.models import MOST_PAINTED_PX, PAINTED_PX, Facts, Model, mixture, sample
 from stylization.serve.queue import Cut, CutResponse, Limits, Queue, QueuedRoute
 
 FOLDER = Path(__file__).parent
@@ -31,6 +33,12 @@ class Wish(BaseModel, extra="forbid"):
 
     picture: UploadFile = Field(description="The photograph. Its file name is ignored.")
     model: str = Field(description="A name from `/models`.")
+    mix: str | None = Field(
+        None,
+        description="Shares of the model and of those it mixes with, by their names; they need not add up to 1, and "
+        "who has none is left out.",
+        examples=["mosaic=0.6,ink=0.4"],
+    )
     strength: float = Field(1.0, ge=0, le=1, description="From the photograph, 0, to its stylization, 1.")
     keep_colors: KeepColors | None = Field(
         None, description="Give the photograph's colours back: all but their luminance, or their mean and covariance."
@@ -40,7 +48,8 @@ class Wish(BaseModel, extra="forbid"):
         ge=128,
         le=MOST_PAINTED_PX,
         description="Long side at which it is repainted: the smaller, the larger the strokes. They are enlarged to the "
-        "size of the answer, at most ten times, with the details that the photograph has beyond that side.",
+        "size of the answer, at most ten times, with the details that the photograph has beyond that side. A generator "
+        "that has learned strokes of several sizes is asked for larger or smaller ones instead.",
     )
     size_px: int | None = Field(None, ge=16, description="Long side of the answer, for a preview (as it was).")
 
@@ -122,6 +131,10 @@ def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None
 
 
 def _add_models(app: FastAPI, models: Mapping[str, Model]) -> None:
+    # In the photographs' thread, for a generator knows one wish at a time; the server need not wait for them.
+    worker = app.state.queue.worker
+    thumbnails = {name: worker.submit(model.thumbnail) for name, model in models.items()}
+
     @app.get("/models")
     def list_models() -> list[Facts]:
         """The models, in the order they were named."""
@@ -132,9 +145,11 @@ def _add_models(app: FastAPI, models: Mapping[str, Model]) -> None:
         response_class=Response,
         responses={200: {"content": {"image/jpeg": {}}}, 404: {"model": Refusal, "description": "No such model"}},
     )
-    def thumbnail(name: str) -> Response:
+    async def thumbnail(name: str) -> Response:
         """What a model makes of a sample photograph: a small square JPEG."""
-        return Response(_known(models, name).thumbnail, media_type="image/jpeg")
+        _known(models, name)
+        content = await asyncio.shield(asyncio.wrap_future(thumbnails[name]))  # others may wait for it, too
+        return Response(content, media_type="image/jpeg")
 
 
 def _known(models: Mapping[str, Model], name: str) -> Model:
@@ -151,7 +166,7 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
         408: f"The upload took more than {limits.max_upload_seconds:g} seconds",
         413: f"More than {limits.max_bytes / 1e6:g} MB, or more than {limits.max_pixels / 1e6:g} megapixels",
         415: f"No picture, or none of {', '.join(images.UPLOAD_FORMATS)}",
-        422: "A damaged picture, or a value out of its range",
+        422: "A damaged picture, a value out of its range, or a mixture that cannot be",
         429: f"{limits.max_requests} requests are waiting already; Retry-After says how many seconds to wait",
     }
 
@@ -162,7 +177,8 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
         colour profile and opacity.
         """
         model = _known(models, wish.model)
-        media_type, content = await queue.result(partial(_repainted, wish, model, limits.max_pixels), request)
+        style = _mixture(models, model, wish.mix) if wish.mix else None
+        media_type, content = await queue.result(partial(_repainted, wish, model, style, limits.max_pixels), request)
         return Response(content, media_type=media_type, headers={"Cache-Control": "no-store"})
 
     app.router.add_api_route(
@@ -178,7 +194,14 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
     )
 
 
-def _repainted(wish: Wish, model: Model, max_pixels: int) -> tuple[str, bytes]:
+def _mixture(models: Mapping[str, Model], model: Model, mix: str) -> Mixture:
+    try:
+        return mixture(models, model, mix)
+    except InputError as error:
+        raise HTTPException(422, f"mix: {error}") from None
+
+
+def _repainted(wish: Wish, model: Model, style: Mixture | None, max_pixels: int) -> tuple[str, bytes]:
     """The media type and the content of the answer."""
     upload = images.read_upload(wish.picture.file.read(), max_pixels, wish.size_px)
-    return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.painted_px)
+    return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.painted_px, style)

@@ -1,33 +1,43 @@
 """The models that are served: their names, their facts, what they make of a sample, and of a photograph."""
 
+import itertools
+import math
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageOps
 from pydantic import BaseModel, Field, ValidationError
 
 from stylization import images
 from stylization.blending import KeepColors
+from stylization.conditions import Mixture, conditional
 from stylization.errors import InputError
 from stylization.images import Upload
+from stylization.model_file import located
 from stylization.stylizer import Stylizer, load
 
 PAINTED_PX = 768  # long side at which a photograph is repainted, if nothing else is asked for
 MOST_PAINTED_PX = 2048  # what a generator holds in memory meanwhile grows with its square
 THUMBNAIL_PX = 288
+SHARE = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<share>-?([0-9]+\.?[0-9]*|\.[0-9]+))\s*")
 
 
 class Facts(BaseModel):
-    """What is known of a model."""
+    """What is known of a model, or of one style of a model of several."""
 
-    name: str = Field(description="What it is called here: its style and norm, and a number if another has the same.")
+    name: str = Field(
+        description="What it is called here: its style, and its norm if it has no other style; and a number if another "
+        "is called so already."
+    )
     style: str
     norm: str
-    number: int = Field(description="Which it is of those with the same style and norm.")
+    number: int = Field(description="Which it is of those that would have the same name.")
+    mixes_with: list[str] = Field(description="Names of the other styles of the same generator, to be mixed with it.")
+    paints_strength: bool = Field(
+        description="Whether strength is asked of the generator, which then paints less, not blended in afterwards."
+    )
     steps: int | None = Field(description="How many it was trained for.")
     held_out: dict[str, float] | None = Field(
         description="Unweighted terms of the objective on photographs never trained on, and their weighted total."
@@ -37,57 +47,115 @@ class Facts(BaseModel):
 
 @dataclass(frozen=True)
 class Model:
-    """A stylizer, its facts, and a thumbnail of its style: a JPEG of the sample photograph."""
+    """A stylizer, what it is asked for if it has several styles, and its facts."""
 
     stylizer: Stylizer
     facts: Facts
-    thumbnail: bytes
+    style: str | None = None
 
-    def repainted(self, upload: Upload, strength: float, keep_colors: KeepColors | None, painted_px: int) -> bytes:
-        """The upload's photograph repainted, as a file.
+    def repainted(
+        self,
+        upload: Upload,
+        strength: float,
+        keep_colors: KeepColors | None,
+        painted_px: int,
+        style: Mixture | None = None,
+    ) -> bytes:
+        """The upload's photograph repainted, as a file, in this model's style or in a mixture with others.
 
         Strokes are as large as in a photograph of `painted_px`, however much this one was reduced before: a preview
         shows what the whole will be. The stylizer enlarges no stroke more than ten times.
         """
         picture = upload.photo.picture
+        if strength == 0:  # of which a generator that is asked for it has only an idea
+            return upload.encode(picture)
         scale = max(picture.size) / max(painted_px, upload.long_side_px / 10)
-        scale = min(max(scale, 0.1), 10.0)
-        return upload.encode(self.stylizer(picture, strength=strength, keep_colors=keep_colors, scale=scale))
+        painted = self.stylizer(
+            picture,
+            style=style or self.style,
+            strength=strength,
+            keep_colors=keep_colors,
+            scale=min(max(scale, 0.1), 10.0),
+            own_scale=PAINTED_PX / painted_px,  # the same for a preview and for the whole
+        )
+        return upload.encode(painted)
+
+    def thumbnail(self) -> bytes:
+        """Its style: a JPEG of the sample photograph."""
+        square = ImageOps.fit(sample(), (THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+        return images.encoded(self.stylizer(square, style=self.style), "JPEG")
 
 
 def load_models(paths: Sequence[Path], device: str) -> dict[str, Model]:
-    """The models in run folders or model files, by their names. Raises `InputError`."""
+    """The models in run folders or model files, by their names; of a model of several styles, one for each, which
+    share its generator. Raises `InputError`."""
     models: dict[str, Model] = {}
-    seen: Counter[str] = Counter()
+    stylizers: dict[Path, Stylizer] = {}
     for path in paths:
-        stylizer = load(path, device)
-        try:
-            facts = _facts(stylizer.facts)
-        except ValidationError as error:
-            raise InputError(f"{path} says of itself what cannot be: {error.errors()[0]['loc'][0]}") from None
-        kind = re.sub(r"[^\w.-]+", "_", f"{facts.style}-{facts.norm}")  # is part of an address
-        seen[kind] += 1
-        facts.number = seen[kind]
-        facts.name = kind if facts.number == 1 else f"{kind}-{facts.number}"
-        models[facts.name] = Model(stylizer, facts, _thumbnail(stylizer))
+        own = load(path, device)
+        stylizer = stylizers.setdefault(located(path).resolve(), own) if own.styles else own
+        named = own.default_style if isinstance(own.default_style, str) else None
+        styles: Sequence[str | None] = own.styles if own.styles and named is None else [named]
+        for style in styles:
+            if any(model.stylizer is stylizer for model in models.values() if model.style == style):
+                continue  # named twice
+            try:
+                facts = _facts(stylizer, style)
+            except ValidationError as error:
+                raise InputError(f"{path} says of itself what cannot be: {error.errors()[0]['loc'][0]}") from None
+            facts.name, facts.number = next(free for free in _names(facts, style) if free[0] not in models)
+            models[facts.name] = Model(stylizer, facts, style)
+    for name, model in models.items():
+        model.facts.mixes_with = [
+            other for other in models if other != name and models[other].stylizer is model.stylizer
+        ]
     return models
 
 
-def _facts(facts: dict[str, Any]) -> Facts:
+def _names(facts: Facts, style: str | None) -> Iterator[tuple[str, int]]:
+    """What a model may be called, a part of an address, and the number in it."""
+    kind = re.sub(r"[^\w.-]+", "_", f"{facts.style}-{facts.norm}" if style is None else style)
+    for number in itertools.count(1):
+        yield kind if number == 1 else f"{kind}-{number}", number
+
+
+def _facts(stylizer: Stylizer, style: str | None) -> Facts:
+    told, norms = stylizer.facts, conditional(stylizer.generator)
+    after, before = (
+        told.get(name) if style is None else told.get(f"{name}_by_style", {}).get(style)
+        for name in ("val", "val_initial")
+    )
     return Facts(
-        name="",  # and number: they depend on the others
+        name="",  # this, number and mixes_with depend on the others
         number=0,
-        style=facts.get("style", "unknown"),
-        norm=facts.get("norm", "unknown"),
-        steps=facts.get("steps"),
-        held_out=facts.get("val"),
-        untouched=facts.get("val_initial"),
+        mixes_with=[],
+        style=told.get("style", "unknown") if style is None else style,
+        norm=told.get("norm", "unknown"),
+        paints_strength=bool(norms) and norms[0].strength,
+        steps=told.get("steps"),
+        held_out=after,
+        untouched=before,
     )
 
 
-def _thumbnail(stylizer: Stylizer) -> bytes:
-    square = ImageOps.fit(sample(), (THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    return images.encoded(stylizer(square), "JPEG")
+def mixture(models: Mapping[str, Model], model: Model, text: str) -> dict[str, float]:
+    """The mixture that a request wrote down, as its stylizer wants it. Raises `InputError`."""
+    known = [model.facts.name, *model.facts.mixes_with]
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        written = SHARE.fullmatch(part)
+        if written is None or written["name"] in shares:
+            raise InputError(f"{text[:200]!r}: write the share of each once, as in mosaic=0.6,ink=0.4")
+        if written["name"] not in known:
+            there = f"there {'are' if known[1:] else 'is'} {', '.join(known)}"
+            raise InputError(f"no {written['name']} to mix here; {there}")
+        shares[written["name"]] = float(written["share"])
+    total = sum(shares.values())
+    if min(shares.values()) < 0 or not 0 < total < math.inf:
+        raise InputError("shares must not be negative, and add up to more than nothing")
+    if model.style is None:
+        return {}  # a generator of one style is asked for none
+    return {models[name].facts.style: share / total for name, share in shares.items()}
 
 
 def sample() -> Image.Image:

@@ -1,6 +1,7 @@
 // One photograph, repainted by the chosen models: what the controls do.
 
 import {startCamera, takePicture} from "./camera.js";
+import {offerMix, settleMix, shares} from "./mix.js";
 import {Previews, decoded, stylize} from "./requests.js";
 import {arrange, divide, place, reveal, show, view} from "./views.js";
 
@@ -15,8 +16,10 @@ const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
 const inputs = () => $$("[name=model]");
 const chosen = () => inputs().filter((input) => input.checked);
-const asked = (input) => ({
-  model: input.value,
+const asked = (input, strength = "paintsStrength" in input.dataset ? $("#strength").value / 100 : 1) => ({
+  model: shares(input)[0].input.value,
+  mix: shares(input).length > 1 ? shares(input).map((share) => `${share.input.value}=${share.part}`).join() : "",
+  strength,
   keep_colors: $("[name=keep_colors]:checked").value,
   painted_px: STROKES[$("#strokes").value][1],
 });
@@ -76,11 +79,11 @@ async function refresh() {
     if (photograph.isNew) reveal();
     photograph.isNew = false;
   }
-  say(`Repainted with ${wanted.map(({input}) => input.value).join(", ")}`);
+  say(`Repainted with ${wanted.map(({shown}) => $(".what", shown).textContent.trim()).join(", ")}`);
 }
 
 function shownFor(input) {
-  const shown = view(input, photograph), button = $(".download", shown);
+  const shown = view(input, shares(input), photograph), button = $(".download", shown);
   button.onclick = () => download(input, button);
   return shown;
 }
@@ -93,11 +96,12 @@ async function download(input, button) {
   $("span", button).textContent = "Cancel";
   say("Repainting in full size");
   try {
-    const fields = {...asked(input), strength: $("#strength").value / 100};
+    const fields = asked(input, $("#strength").value / 100), mix = shares(input);
+    const style = mix.map(({input: {value}, percent}) => (mix.length > 1 ? `${value}-${percent}` : value)).join("-");
     const blob = await stylize(file, fields, button.controller.signal);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = `${name}-${input.value}.${blob.type.split("/")[1].replace("jpeg", "jpg")}`;
+    link.download = `${name}-${style}.${blob.type.split("/")[1].replace("jpeg", "jpg")}`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     say(`Downloaded ${link.download}`);
@@ -130,6 +134,12 @@ function compare(many) {
     input.type = many ? "checkbox" : "radio";
   }
   for (const input of kept) input.checked = true;
+}
+
+function offer() { // a mixture of what one model can mix
+  $("#mix").hidden = $("#compare")?.checked || !chosen()[0].dataset.mixesWith;
+  if ($("#mix").hidden) $("#mixing").checked = false;
+  offerMix(chosen()[0], $("#mixing").checked);
 }
 
 function settle() { // what the controls say beside themselves
@@ -176,7 +186,10 @@ $("#controls").addEventListener("input", settle);
 $("#controls").addEventListener("change", ({target}) => {
   if (target.id === "compare") compare(target.checked);
   if (target.name === "model" && !chosen().length) target.checked = true; // one at least
-  if (target.id !== "strength") refresh();
+  if (target.name === "model" || target.matches("[role=switch]")) offer();
+  if (target.id !== "strength" || chosen().some(({dataset}) => "paintsStrength" in dataset)) refresh();
 });
+$("#shares").addEventListener("input", ({target}) => settleMix(target));
 new ResizeObserver(() => photograph && arrange(photograph)).observe($("#stage"));
 settle();
+offer();

@@ -4,21 +4,28 @@ const GAP_PX = 16, CAPTION_PX = 58; // as in page.css
 const stage = document.querySelector("#stage"), views = document.querySelector("#views");
 let share = 0; // of the photograph that is shown, in percent
 
-export function view(input, photograph) { // of the model that the input stands for
-  const there = [...views.children].find((each) => each.dataset.model === input.value);
-  if (there) return there;
-  const made = document.querySelector("#view").content.cloneNode(true).firstElementChild;
-  const part = (selector) => made.querySelector(selector), text = (selector) => input.parentElement.querySelector(selector).textContent;
-  made.dataset.model = input.value;
-  part(".photograph").src = photograph.url;
-  part("b").textContent = text(".style");
-  part(".norm").textContent = text(".norm");
-  part(".held-out").textContent = input.dataset.heldOut;
-  part(".download").title = `${input.value}, in full size`;
-  const split = part(".split");
-  split.setAttribute("aria-label", `Photograph beside ${text(".style")}, ${text(".norm")}`);
+export function view(input, shares, photograph) { // of the model that the input stands for, as it is mixed
+  const shown = [...views.children].find((each) => each.dataset.model === input.value) ?? made(input, photograph);
+  const part = (selector) => shown.querySelector(selector), mixed = shares.length > 1, [first] = shares;
+  const style = mixed ? shares.map(({style, percent}) => `${style} ${percent} %`).join(", ") : first.style;
+  const norm = first.input.parentElement.querySelector(".norm")?.textContent ?? "";
+  shown.classList.toggle("mixed", mixed);
+  part("b").textContent = part(".what").title = style;
+  part(".norm").textContent = norm;
+  part(".held-out").textContent = mixed ? "" : first.input.dataset.heldOut;
+  part(".download").title = `${style}, in full size`;
+  part(".split").setAttribute("aria-label", `Photograph beside ${[style, norm].filter(Boolean).join(", ")}`);
+  return shown;
+}
+
+function made(input, photograph) {
+  const shown = document.querySelector("#view").content.cloneNode(true).firstElementChild;
+  shown.dataset.model = input.value;
+  if ("paintsStrength" in input.dataset) shown.style.setProperty("--strength", 1); // it comes as strong as was asked
+  shown.querySelector(".photograph").src = photograph.url;
+  const split = shown.querySelector(".split");
   split.addEventListener("input", () => divide(split.value));
-  return made;
+  return shown;
 }
 
 export function place(shown, photograph) {
