@@ -1,9 +1,10 @@
-"""The rival that benchmarks run against: the recipe that pytorch/examples' fast_neural_style made common.
+"""What benchmarks share: turns, and the rival, the recipe that pytorch/examples' fast_neural_style made common.
 
-Our own statement of it, as everyone runs it: eager, float32, NCHW, PyTorch's modules. A residual generator of width 32
-with InstanceNorm2d, and VGG-16 up to relu4_3 over both the photograph and its stylization.
+The rival is our own statement of it, as everyone runs it: eager, float32, NCHW, PyTorch's modules. A residual generator
+of width 32 with InstanceNorm2d, and VGG-16 up to relu4_3 over both the photograph and its stylization.
 """
 
+import time
 from collections.abc import Callable
 
 import torch
@@ -84,3 +85,15 @@ def _gram(x: Tensor) -> Tensor:
     b, c, h, w = x.shape
     flat = x.reshape(b, c, h * w)
     return flat @ flat.mT / (c * h * w)
+
+
+def turns(contenders: dict[str, Callable[[], object]], num: int) -> dict[str, list[float]]:
+    """Seconds of each contender in each turn; a first one warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(num + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds

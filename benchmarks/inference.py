@@ -10,7 +10,6 @@ ceiling is what a large matrix product reaches in the same run.
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,24 +61,11 @@ def main() -> None:
                     OURS: lambda x=x: ours(x),  # type: ignore[misc]
                     ONNX: lambda pixels=pixels: onnx(pixels),  # type: ignore[misc]
                 }
-                seconds = turns(contenders, options.num_turns)
+                a = torch.rand(2048, 2048)
+                seconds = common.turns(contenders | {"ceiling": lambda a=a: a @ a}, options.num_turns)
             with FlopCounterMode(display=False) as counter:
                 rival(x)
             report(size_px, seconds, counter.get_total_flops())
-
-
-def turns(contenders: dict[str, Callable[[], object]], num: int) -> dict[str, list[float]]:
-    """Seconds of each contender in each turn; a first one warms up."""
-    a = torch.rand(2048, 2048)
-    contenders = contenders | {"ceiling": lambda: a @ a}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(num + 1):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def report(size_px: int, seconds: dict[str, list[float]], num_flops: int) -> None:

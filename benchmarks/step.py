@@ -9,7 +9,6 @@ Weights are random: what they hold changes no timing. Ratios are turn by turn; t
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import common
@@ -49,7 +48,7 @@ def main() -> None:
         "this project, compact loss network": training_step(photographs, narrow, Muon),
     }
     a = torch.rand(2048, 2048)
-    seconds = turns(contenders | {"ceiling": lambda: a @ a}, options.num_turns)
+    seconds = common.turns(contenders | {"ceiling": lambda: a @ a}, options.num_turns)
     ceiling = 2 * 2048**3 / statistics.median(seconds.pop("ceiling"))
     print(
         f"batch {options.batch_size}, {options.size_px} px, {torch.get_num_threads()} threads, {options.num_turns} "
@@ -76,18 +75,6 @@ def training_step(photographs: torch.Tensor, objective: Objective, optimizer: ty
         descend.step()
 
     return step
-
-
-def turns(contenders: dict[str, Callable[[], object]], num: int) -> dict[str, list[float]]:
-    """Seconds of each contender in each turn; a first one warms up."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(num + 1):
-        for name, run in contenders.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 if __name__ == "__main__":
