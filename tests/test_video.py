@@ -530,3 +530,28 @@ def test_ten_seconds_of_720p(model: Path, tmp_path: Path) -> None:
     film = apply(tmp_path / "clip.mp4", tmp_path / "film.mp4", model)
     assert (film.times, film.duration, film.sound) == (clip.times, clip.duration, clip.sound)
     assert film.frames.shape == clip.frames.shape and len(film.frames) == 250
+
+
+def test_a_morph_goes_from_one_style_to_another(tmp_path: Path, lossless: None) -> None:
+    path = tmp_path / "several.safetensors"
+    norm = {"_target_": "stylization.normalization.Conditional", "num_styles": 2}
+    generator = model_file.build(ARCHITECTURE | {"norm": norm})
+    torch.manual_seed(0)
+    for each in normalization.norms(generator):
+        assert isinstance(each, normalization.Conditional)
+        each.gamma.data += torch.randn_like(each.gamma)
+        each.beta.data += torch.randn_like(each.beta)
+    model_file.write(path, generator, ARCHITECTURE | {"norm": norm}, {"style": "a+b", "styles": ["a", "b"]})
+    still = write(tmp_path / "clip.mp4", np.repeat(scene(1), 9, axis=0), options=LOSSLESS["libx264"])
+    films = {
+        words: apply(still, tmp_path / f"{number}.mp4", path, *words.split()).frames
+        for number, words in enumerate(("--style a --morph b", "--style a", "--style b", "--style a=0.5,b=0.5"))
+    }
+    morph, first, last, middle = films.values()
+    for frame, still_one in ((0, first), (4, middle), (8, last)):
+        assert np.abs(morph[frame] - still_one[frame]).max() <= 2
+    changes = np.abs(np.diff(morph, axis=0)).mean(axis=(1, 2, 3))
+    assert (changes > 0).all() and changes.max() < 0.5 * np.abs(first[0] - last[0]).mean()
+    with pytest.raises(SystemExit) as left:
+        cli.main(["apply", str(still), "--model", str(path), "--style", "a", "--morph", "c", "--output", "x.mp4"])
+    assert left.value.code == 2

@@ -63,7 +63,7 @@ def repaint(options: argparse.Namespace) -> None:
     mask = images.read(options.mask).convert("L").resize((clip.width, clip.height)) if options.mask else None
     stylizer = load(options.model, options.device, options.precision)
     style, morph = (mixture(text) if text else None for text in (options.style, options.morph))
-    for asked in (morph, style):
+    for asked in [style] if morph is None else [style, morph]:  # told before anything is done
         stylizer.ask(asked, options.strength, options.scale)
     keep_memory()
     with _interruptible(), tqdm(total=options.preview or clip.num_frames, unit="frame", delay=1) as bar:
