@@ -104,8 +104,6 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
             generator, objective, optimizer.algorithm, optimizer.schedule, config.seed, names, names_before
         )
         module.check(trainer.max_steps, config.resume)
-        if config.trainer.compile:
-            module.compile_parts()
         settings = plain(config)
         model_file.build(settings)  # what could not be rebuilt from its file is not worth training
     if "summary" not in callbacks:

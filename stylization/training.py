@@ -118,11 +118,6 @@ class Training(pl.LightningModule):
         drawn = Condition.drawn(first, num_images, len(self.styles), self.asks[0].strength, self.asks[0].size)
         return drawn.to(self.device)
 
-    def compile_parts(self) -> None:
-        """Compile the two networks, in place: the names of the weights stay."""
-        self.generator.compile()
-        self.objective.loss_network.compile()
-
     def check(self, num_steps: int, checkpoint: str | None) -> None:
         """Raise `InputError` for what would only fail later: a schedule too short, a checkpoint that does not fit."""
         if num_steps < 1:

@@ -156,16 +156,6 @@ def test_a_profile_finds_all_phases_and_leaves_a_trace(tmp_path: Path) -> None:
     assert '"traceEvents"' in (tmp_path / "trace.json").read_text()
 
 
-@pytest.mark.slow
-def test_compiled_training_is_training(tmp_path: Path) -> None:
-    totals = []
-    for compiled in ("false", "true"):
-        summary = run(tmp_path / compiled, f"trainer.compile={compiled}", "trainer.max_steps=3")
-        totals.append(summary.facts["val"]["total"])
-        assert not any("_orig_mod" in name for name in load_file(tmp_path / compiled / "model.safetensors"))
-    assert totals[1] == pytest.approx(totals[0], rel=1e-3)
-
-
 def test_a_profile_changes_nothing(tmp_path: Path) -> None:
     for name, profile in (("with", "true"), ("without", "false")):
         run(tmp_path / name, f"trainer.profile={profile}", "trainer.max_steps=8", "trainer.val_check_interval=8")
