@@ -373,5 +373,5 @@ def test_training_draws_the_styles_in_turn(tiny: Tiny) -> None:
     content = torch.rand(2, 3, 32, 32)
     mean, by_style = module.held_out_terms(content)
     assert list(by_style) == ["a", "b", "c"] and list(mean) == ["content", "style", "tv", "total"]
-    totals = [float(terms["total"]) for terms in by_style.values()]
+    totals = [terms["total"].item() for terms in by_style.values()]
     assert len(set(totals)) == 3 and float(mean["total"]) == pytest.approx(sum(totals) / 3)

@@ -153,3 +153,12 @@ def test_a_second_large_photograph_has_as_much_memory_as_the_first(tmp_path: Pat
     process_bytes = MEMORY_BYTES - memory_left(MEMORY_BYTES) + 40e6  # of what there is already, and a little more
     cli.main([*command, "--memory", f"{process_bytes:.0f}"])
     assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_a_file_that_has_changed_is_read_anew(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    for size in ((45, 61), (40, 52)):
+        Image.fromarray(np.full((*size, 3), size[0], np.uint8)).save(path)
+        photograph = Photograph(path)
+        assert photograph.whole().shape == (3, *size)
+        assert photograph.whole().max() * 255 == pytest.approx(size[0])

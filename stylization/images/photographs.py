@@ -120,7 +120,8 @@ class Photograph:
             with path.open("rb") as file:  # libvips tells a missing file and a foreign one alike
                 if not file.read(1):
                     raise Damaged(f"{self.name} is empty", "empty")
-            return pyvips.Image.new_from_file(str(path), fail_on="truncated")
+            # Not what libvips remembers of the name: the file may be another by now.
+            return pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True)
         except OSError as error:
             raise InputError(f"cannot read {self.name}: {error.strerror or error}") from None
         except pyvips.Error:  # a format that only Pillow knows, or none: Pillow tells which
