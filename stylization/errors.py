@@ -3,10 +3,12 @@
 import contextlib
 import errno
 import os
+import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO, NoReturn
 
 _REFUSALS = {
@@ -74,6 +76,17 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def on_interruption(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM call this handler; afterwards those that they called before."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _umask() -> int:

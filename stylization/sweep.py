@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError, on_interruption, written_whole
 from stylization.launch import TRAIN, num_cores
 
 KEYS = {"program", "method", "metric", "parameters", "command", "name", "description", "project", "entity", "run_cap"}
@@ -154,12 +154,8 @@ class Local:
             for process in list(self.processes):
                 process.send_signal(signal.SIGTERM)
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with on_interruption(stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

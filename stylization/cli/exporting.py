@@ -42,8 +42,7 @@ def _export(options: argparse.Namespace) -> None:
     from stylization.cli.painting import mixture
     from stylization.export import export
 
-    style = mixture(options.style) if options.style else None
-    export(options.model, options.output, options.to, options.half, style)
+    export(options.model, options.output, options.to, options.half, mixture(options.style))
     print(options.output)
 
 

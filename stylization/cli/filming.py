@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from stylization.errors import InputError
+from stylization.errors import InputError, on_interruption
 from stylization.video import SUFFIXES
 
 OPTIONS = ("batch_size", "preview", "smooth", "morph")  # of a video only
@@ -62,7 +61,7 @@ def repaint(options: argparse.Namespace) -> None:
         print(f"left out of {name}: {', '.join(left_out)}", file=sys.stderr)
     mask = images.read(options.mask).convert("L").resize((clip.width, clip.height)) if options.mask else None
     stylizer = load(options.model, options.device, options.precision)
-    style, morph = (mixture(text) if text else None for text in (options.style, options.morph))
+    style, morph = mixture(options.style), mixture(options.morph)
     for asked in [style] if morph is None else [style, morph]:  # told before anything is done
         stylizer.ask(asked, options.strength, options.scale)
     keep_memory()
@@ -110,9 +109,5 @@ def _interruptible() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with on_interruption(leave):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

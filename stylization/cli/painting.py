@@ -137,9 +137,9 @@ def _complete(options: argparse.Namespace) -> None:
         options.output = Path(f"{source.stem}.{words}{source.suffix or '.jpg'}")
 
 
-def mixture(text: str) -> str | dict[str, Any]:
+def mixture(text: str | None) -> str | dict[str, Any] | None:
     """What --style says: one style, or the share of each of several, a number or a mask's file."""
-    if "," not in text and "=" not in text:
+    if text is None or ("," not in text and "=" not in text):
         return text
     shares: dict[str, Any] = {}
     for part in text.split(","):
@@ -170,8 +170,7 @@ def _by_torch(options: argparse.Namespace) -> Repaint:
     from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
     from stylization.stylizer import load
 
-    style = mixture(options.style) if options.style else None
-    look = Look(options.strength, options.keep_colors, options.scale, options.mask, style)
+    look = Look(options.strength, options.keep_colors, options.scale, options.mask, mixture(options.style))
     process_bytes = None if options.memory is None else _bytes(options.memory)
     if look.mask is not None:
         images.Photograph(look.mask)  # told before anything is done
