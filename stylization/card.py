@@ -14,7 +14,7 @@ from stylization.conditions import Condition, condition, mixed
 from stylization.configuration import built_content, built_objective
 from stylization.content import held_out_samples
 from stylization.content.stream import held_out
-from stylization.errors import InputError
+from stylization.evaluation import mean_terms, settings_of
 from stylization.images import to_float, to_picture
 from stylization.iterative import optimize
 from stylization.stylizer import load
@@ -93,26 +93,22 @@ def measure_gap(
     """Measure, for each style of a finished run, its objective over the iterative method's on the first held-out
     photographs, and write that into the model's file. Raises `InputError` if the run's settings are not there."""
     path = model_file.located(run)
-    if not (path.parent / "settings.json").exists():
-        raise InputError(f"{path.parent} has no settings.json: the gap is measured on what a run was trained for")
-    settings = json.loads((path.parent / "settings.json").read_text())
+    settings = settings_of(path.parent)
     settings["data"]["held_out_size_px"] = size_px
     generator, facts = model_file.read(path)
     content = to_float(built_content(settings).held_out)[:num_photographs]
     objective, gaps = built_objective(settings), {}
     for style in facts.get("styles") or [facts["style"]]:
-        wanted = Condition.of(mixed(style, facts["styles"])) if "styles" in facts else None
         watch(style)
-        ours = theirs = 0.0
-        for photograph in content.split(1):
-            if wanted is not None:
-                condition(generator, wanted)
-            with torch.no_grad():
-                ours += _total(objective, generator(photograph), photograph, wanted)
-            made = optimize(photograph, [_Held(objective, wanted)], num_steps)  # type: ignore[list-item]
-            with torch.no_grad():
-                theirs += _total(objective, made, photograph, wanted)
-        gaps[style] = ours / theirs
+        wanted = Condition.of(mixed(style, facts["styles"])) if "styles" in facts else None
+        if wanted is not None:
+            condition(generator, wanted)
+        held: Any = _Held(objective, wanted)
+        with torch.no_grad():
+            ours = torch.cat([generator(photograph) for photograph in content.split(1)])
+        theirs = torch.cat([optimize(photograph, [held], num_steps) for photograph in content.split(1)])
+        with torch.no_grad():
+            gaps[style] = mean_terms(held, ours, content)["total"] / mean_terms(held, theirs, content)["total"]
     measured = {"num_steps": num_steps, "num_photographs": len(content), "size_px": size_px, "by_style": gaps}
     architecture = json.loads(model_file.described(path)["architecture"])
     model_file.write(path, generator, architecture, facts | {"gap": measured})
@@ -128,7 +124,3 @@ class _Held:
     def __call__(self, stylized: Tensor, content: Tensor) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = self.objective(stylized, content, self.wanted)
         return terms
-
-
-def _total(objective: Any, stylized: Tensor, content: Tensor, wanted: Condition | None) -> float:
-    return float(objective.total(objective(stylized, content, wanted)))

@@ -68,7 +68,7 @@ class Condition:
 
 
 @runtime_checkable
-class Conditional(Protocol):
+class Conditioned(Protocol):
     """A module that must be told what pictures are to look like."""
 
     num_styles: int
@@ -77,9 +77,9 @@ class Conditional(Protocol):
     rows: Tensor | None
 
 
-def conditional(network: nn.Module) -> list[Conditional]:
+def conditional(network: nn.Module) -> list[Conditioned]:
     """The modules of a network that must be told."""
-    return [module for module in network.modules() if isinstance(module, Conditional)]
+    return [module for module in network.modules() if isinstance(module, Conditioned)]
 
 
 def condition(network: nn.Module, wanted: Condition) -> None:

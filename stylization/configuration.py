@@ -173,7 +173,6 @@ def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objecti
     from stylization.conditions import LARGEST_STROKE
 
     style = settings["style"]
-    several = "pictures" in style or "num_styles" in settings.get("norm", {})
     options = style.get("pictures", [style])
     scales = (1 / LARGEST_STROKE, 1, LARGEST_STROKE) if settings.get("norm", {}).get("size") else (1,)
     pictures = [
@@ -184,7 +183,7 @@ def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objecti
         objective: Objective = instantiate(
             settings["objective"],
             loss_network=instantiate(settings["loss_network"]),
-            style=pictures if several else pictures[0][0],
+            style=pictures,
             style_weights=[option.get("weight") for option in options],
             _convert_="all",
         )

@@ -219,14 +219,19 @@ class Conditional(Norm):
         """The norm that it is as long as nothing else is asked for."""
         if self.rows is None or self.rows.ndim != 2 or len(self.rows) != 1:
             raise InputError("a style that is the same everywhere must be chosen first")
-        norm = copy.copy(self)
-        norm.__class__ = Norm  # type: ignore[assignment]
-        for name in ("num_styles", "strength", "size", "rows"):
-            del norm.__dict__[name]
-        norm._parameters = self._parameters.copy()
-        gamma, beta = (self.rows.to(table) @ table for table in (self.gamma.detach(), self.beta.detach()))
-        norm.gamma, norm.beta = nn.Parameter(gamma[0]), nn.Parameter(beta[0])
-        return norm
+        norm = Norm(
+            self.num_channels,
+            channels_per_group=self.num_channels // self.num_groups,
+            train_statistics=self.train_statistics,
+            synchronized=self.synchronized,
+            eps=self.eps,
+            momentum=self.momentum,
+        )
+        norm.statistics, norm.smooth = self.statistics, self.smooth
+        norm._buffers.update(self._buffers)
+        tables = self.gamma.detach(), self.beta.detach()
+        norm.gamma, norm.beta = (nn.Parameter((self.rows.to(table) @ table)[0]) for table in tables)
+        return norm.train(self.training)
 
     def add_styles(self, num_styles: int) -> None:
         """Append rows for more styles, which begin as the mean of those there are. What is there stays bit for bit:

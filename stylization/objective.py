@@ -114,7 +114,7 @@ class Objective(nn.Module):
         if not self.content_layers or not self.style_layers:
             raise InputError("objective.content_layers and objective.style_layers need at least one layer each")
         pictures = [[style]] if isinstance(style, Tensor) else style
-        self.num_styles, num_sizes = len(pictures), len(pictures[0])
+        num_sizes = len(pictures[0])
         usual = self.weights["style"]
         own = [usual if weight is None else weight for weight in style_weights or [None] * len(pictures)]
         shares = torch.tensor([weight / usual if usual else 1.0 for weight in own])

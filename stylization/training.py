@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from stylization.conditions import Condition, condition, conditional
+from stylization.conditions import Condition, condition, conditional, mixed
 from stylization.errors import InputError
 from stylization.objective import Objective
 
@@ -52,7 +52,7 @@ class Training(pl.LightningModule):
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.seed = seed
-        self.not_finite: dict[str, Tensor] = {}
+        self.not_finite: dict[tuple[str, ...], Tensor] = {}
         self.asks = conditional(generator)
         self.styles = list(styles) if self.asks else []
         self.styles_before = list(styles_before)
@@ -104,11 +104,7 @@ class Training(pl.LightningModule):
 
     def conditions(self) -> dict[str, Condition]:
         """Each style of a conditional generator, by its name."""
-        num = len(self.styles)
-        return {
-            name: Condition.of([float(i == own) for i in range(num)]).to(self.device)
-            for own, name in enumerate(self.styles)
-        }
+        return {name: Condition.of(mixed(name, self.styles)).to(self.device) for name in self.styles}
 
     def _drawn(self, num_images: int) -> Condition | None:
         """What each image of a step is to become: each style as often as any other."""
@@ -168,18 +164,18 @@ class Training(pl.LightningModule):
 
     def _note(self, **values: Tensor) -> None:
         """Remember, on the device, the first step at which one of these was not finite: to look would be to wait."""
-        for name, value in values.items():
-            step = torch.where(torch.isfinite(value.detach()), NEVER, self.global_step)
-            self.not_finite[name] = torch.minimum(self.not_finite[name], step) if name in self.not_finite else step
+        names, finite = tuple(values), torch.isfinite(torch.stack([value.detach() for value in values.values()]))
+        steps = torch.where(finite, NEVER, self.global_step)
+        self.not_finite[names] = torch.minimum(self.not_finite.get(names, steps), steps)
 
     def _stop_if_not_finite(self) -> None:
-        if not self.not_finite:
-            return
-        steps = torch.stack(list(self.not_finite.values())).tolist()
-        if (step := min(steps)) < NEVER:
-            name = list(self.not_finite)[steps.index(step)]
+        steps: dict[str, int] = {}
+        for names, first in self.not_finite.items():
+            steps |= zip(names, first.tolist(), strict=True)
+        name = min(steps, key=steps.__getitem__, default=None)
+        if name is not None and steps[name] < NEVER:
             what = "the gradient" if name == "gradient" else f"the {name} term"
-            raise InputError(f"step {step}: {what} is not a finite number; {ADVICE}")
+            raise InputError(f"step {steps[name]}: {what} is not a finite number; {ADVICE}")
 
 
 def parameter_count(module: Module) -> int:
