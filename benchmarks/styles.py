@@ -45,7 +45,7 @@ def main() -> None:
 
 def against_singles(run: Path, folder: Path) -> None:
     """Held-out totals and sizes of a run of many styles and of runs of one."""
-    together = json.loads((run / "summary.json").read_text())
+    together = read(run / "summary.json")
     singles = {(facts := read(path))["style"]: (facts, path) for path in folder.rglob("summary.json")}
     print(
         f"{together['steps']} steps for {len(together['styles'])} styles\n\n"
@@ -70,7 +70,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def by_strength(run: Path, size_px: int) -> None:
     """Mean terms over all styles and held-out photographs as strength and size go up."""
-    settings = json.loads((run / "settings.json").read_text())
+    settings = read(run / "settings.json")
     settings["data"]["held_out_size_px"] = size_px
     stylizer, objective = load(run), built_objective(settings)
     content, styles = to_float(built_content(settings).held_out), stylizer.styles

@@ -105,6 +105,8 @@ class Stylizer:
         scale = rest if own_scale is None else scale * rest / own_scale
         if mask is not None and mask.shape != x.shape[2:]:
             raise InputError(f"the mask is {tuple(mask.shape)}, the picture {tuple(x.shape[2:])}: they must be equal")
+        if strength == 0:
+            return x.clone()
         given = self.like_weights(x)
         box = None if mask is None else region(mask)
         with statistics_restored(self.generator):

@@ -67,8 +67,6 @@ class Model:
         shows what the whole will be. The stylizer enlarges no stroke more than ten times.
         """
         picture = upload.photo.picture
-        if strength == 0:  # of which a generator that is asked for it has only an idea
-            return upload.encode(picture)
         scale = max(picture.size) / max(painted_px, upload.long_side_px / 10)
         painted = self.stylizer(
             picture,
@@ -120,7 +118,7 @@ def _names(facts: Facts, style: str | None) -> Iterator[tuple[str, int]]:
 
 
 def _facts(stylizer: Stylizer, style: str | None) -> Facts:
-    told, norms = stylizer.facts, conditional(stylizer.generator)
+    told = stylizer.facts
     after, before = (
         told.get(name) if style is None else told.get(f"{name}_by_style", {}).get(style)
         for name in ("val", "val_initial")
@@ -131,7 +129,7 @@ def _facts(stylizer: Stylizer, style: str | None) -> Facts:
         mixes_with=[],
         style=told.get("style", "unknown") if style is None else style,
         norm=told.get("norm", "unknown"),
-        paints_strength=bool(norms) and norms[0].strength,
+        paints_strength=any(asked.strength for asked in conditional(stylizer.generator)),
         steps=told.get("steps"),
         held_out=after,
         untouched=before,

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -46,20 +46,14 @@ def repaint(
     plain = alone(stylizer)
     painter = Smoothed(plain, smooth) if smooth else plain
     flicker = Flicker(lambda x: plain(x, **options), total) if smooth else None
-    if morph is not None:
-        first, last = (stylizer.mixed(style)[None] for style in (options.get("style"), morph))
-        if first.ndim > 2 or last.ndim > 2:
-            raise InputError("a morph goes from one style or mixture to another, without masks")
-        done = 0
+    styles = None if morph is None else _morph(stylizer, options.get("style"), morph, total)
     sound = Sound(clip.name)
     with written_whole(output) as file:
         film = Film(Path(file.name), output, clip, sound, chapters=num_frames is None)
         for frames in batches(islice(clip, num_frames), batch_size):
             x = images.to_float(torch.from_numpy(np.stack([frame.pixels for frame in frames])).permute(0, 3, 1, 2))
-            if morph is not None:
-                shares = (torch.arange(done, done + len(frames)) / max(1, total - 1)).clamp(max=1)[:, None]
-                options["style"] = (1 - shares) * first + shares * last
-                done += len(frames)
+            if styles is not None:
+                options["style"] = torch.cat(list(islice(styles, len(frames))))
             stylized = painter(x, **options)
             for frame, image in zip(frames, stylized, strict=True):
                 film.write(np.asarray(images.to_picture(image)), frame)
@@ -72,6 +66,14 @@ def repaint(
             film.copy(sound.before(None))
         film.close()
     return flicker
+
+
+def _morph(stylizer: Stylizer, style: Mixture | None, last: Mixture, num_frames: int) -> Iterator[torch.Tensor]:
+    """The mixture of each frame, (1, k), and the last for as long as frames come."""
+    start, end = (stylizer.mixed(wanted)[None] for wanted in (style, last))
+    if start.ndim > 2 or end.ndim > 2:
+        raise InputError("a morph goes from one style or mixture to another, without masks")
+    return (torch.lerp(start, end, min(1.0, number / max(1, num_frames - 1))) for number in count())
 
 
 def batches(frames: Iterator[Frame], size: int) -> Iterator[list[Frame]]:
