@@ -11,6 +11,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from stylization import model_file
 from stylization.loss_networks.vgg import VGG
 
 torch.set_num_threads(1)
@@ -18,6 +19,12 @@ settings.register_profile("no deadline", deadline=None)  # a busy machine is no 
 settings.load_profile("no deadline")
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+ARCHITECTURE = {  # of the smallest model
+    "generator": {"_target_": "stylization.generators.Johnson", "width": 4, "num_blocks": 1},
+    "norm": {"_target_": "stylization.normalization.Norm"},
+}
 
 
 class Tiny(VGG):
@@ -33,6 +40,15 @@ class Tiny(VGG):
 @pytest.fixture
 def tiny() -> Tiny:
     return Tiny()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of the smallest model, of seeded weights."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    torch.manual_seed(0)
+    model_file.write(path, model_file.build(ARCHITECTURE), ARCHITECTURE, {"style": "none"})
+    return path
 
 
 @pytest.fixture

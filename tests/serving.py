@@ -13,16 +13,13 @@ import httpx
 import numpy as np
 import torch
 import uvicorn
+from conftest import ARCHITECTURE
 from PIL import Image
 
 from stylization import generators, model_file, normalization
 from stylization.serve import Limits, Model, application, listening
 from stylization.serve.models import THUMBNAIL_PX
 
-ARCHITECTURE = {
-    "generator": {"_target_": "stylization.generators.Johnson", "width": 4, "num_blocks": 1},
-    "norm": {"_target_": "stylization.normalization.Norm"},
-}
 TERMS = {"content": 0.5, "style": 0.01, "tv": 0.05, "total": 0.8}
 
 

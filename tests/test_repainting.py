@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import pyvips
 import torch
+from conftest import ARCHITECTURE
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
@@ -13,11 +14,6 @@ from stylization import cli, generators, images, model_file, normalization
 from stylization.images import Photograph
 from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
 from stylization.stylizer import Stylizer
-
-ARCHITECTURE = {
-    "generator": {"_target_": "stylization.generators.Johnson", "width": 4, "num_blocks": 1},
-    "norm": {"_target_": "stylization.normalization.Norm"},
-}
 
 
 @pytest.fixture

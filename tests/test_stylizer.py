@@ -7,22 +7,8 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
 
-from stylization import cli, generators, model_file, normalization
+from stylization import cli
 from stylization.stylizer import Stylizer, load
-
-ARCHITECTURE = {
-    "generator": {"_target_": "stylization.generators.Johnson", "width": 4, "num_blocks": 1},
-    "norm": {"_target_": "stylization.normalization.Norm"},
-}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    torch.manual_seed(0)
-    generator = generators.Johnson(normalization.Norm, width=4, num_blocks=1)
-    model_file.write(path, generator, ARCHITECTURE, {"style": "none"})
-    return path
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ARCHITECTURE
 from numpy.typing import NDArray
 from PIL import Image
 from ranges import Server
 from torch import Tensor
 
-from stylization import InputError, cli, generators, images, model_file, normalization
+from stylization import InputError, cli, images, model_file, normalization
 from stylization.stylizer import Stylizer, load
 from stylization.video import SUFFIXES
 
@@ -30,22 +31,9 @@ from stylization.video.film import KINDS, QUALITY  # noqa: E402
 from stylization.video.smoothing import Flicker, Smoothed, is_cut  # noqa: E402
 
 Pixels = NDArray[np.uint8]
-ARCHITECTURE = {
-    "generator": {"_target_": "stylization.generators.Johnson", "width": 4, "num_blocks": 1},
-    "norm": {"_target_": "stylization.normalization.Norm"},
-}
 ROOT = Path(cli.__file__).parents[2]
 TICK = Fraction(1, 12800)
 LOSSLESS = {"libx264": {"crf": "0", "bf": "0"}, "libvpx-vp9": {"lossless": "1"}}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    torch.manual_seed(0)
-    generator = generators.Johnson(normalization.Norm, width=4, num_blocks=1)
-    model_file.write(path, generator, ARCHITECTURE, {"style": "none"})
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -535,8 +523,8 @@ def test_ten_seconds_of_720p(model: Path, tmp_path: Path) -> None:
 def test_a_morph_goes_from_one_style_to_another(tmp_path: Path, lossless: None) -> None:
     path = tmp_path / "several.safetensors"
     norm = {"_target_": "stylization.normalization.Conditional", "num_styles": 2}
-    generator = model_file.build(ARCHITECTURE | {"norm": norm})
     torch.manual_seed(0)
+    generator = model_file.build(ARCHITECTURE | {"norm": norm})
     for each in normalization.norms(generator):
         assert isinstance(each, normalization.Conditional)
         each.gamma.data += torch.randn_like(each.gamma)
