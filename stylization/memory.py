@@ -22,18 +22,21 @@ def keep_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give back what is not in use: what glibc has been handed back, in whatever pieces, and the pages of files that
-    are mapped to be read and shared, of libvips', which maps its files whole.
+    """Give back what is not in use: what glibc has been handed back, in whatever pieces, and what is mapped."""
+    if sys.platform.startswith("linux") and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    release_mapped()
 
-    Those stay in the kernel's cache, and come back when they are read again. Does nothing but on Linux.
+
+def release_mapped() -> None:
+    """Let go of the pages of files that are mapped to be read and shared: of libvips', which maps its files whole.
+
+    They stay in the kernel's cache, and come back when they are read again. Does nothing but on Linux.
     """
     maps = Path("/proc/self/maps")
     if not maps.exists():
         return
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
-    madvise, dont_need = libc.madvise, 4  # sys/mman.h
+    madvise, dont_need = ctypes.CDLL(None).madvise, 4  # sys/mman.h
     for line in maps.read_text().splitlines():
         span, access, *_ = line.split()
         if access == "r--s":

@@ -19,7 +19,7 @@ from PIL import Image
 from stylization.errors import Damaged, InputError, written_whole
 from stylization.images import pictures
 from stylization.images.files import check_suffix, read_bytes
-from stylization.memory import release_memory
+from stylization.memory import release_mapped
 
 if TYPE_CHECKING:
     Span = tuple[int, int]
@@ -164,7 +164,7 @@ def _write(image: pyvips.Image, path: Path) -> None:
             Image.fromarray(image.numpy()).save(file, format=check_suffix(path))
             return
         image.set_progress(True)
-        image.signal_connect("eval", lambda *_: release_memory())
+        image.signal_connect("eval", lambda *_: release_mapped())
         target = pyvips.Target.new_to_descriptor(file.fileno())
         try:
             image.write_to_target(target, suffix + options.get(suffix, ""))
