@@ -78,6 +78,10 @@ def _evaluate(options: argparse.Namespace) -> None:
     rows: list[tuple[str, str, dict[str, float]]] = []
     for run in [run.folder for run in report.finished(options.runs)]:
         settings = evaluation.settings_of(run)
+        if "num_styles" in settings["norm"]:
+            told = "it has a table of styles: `stylization models RUN --iterative STEPS` measures each"
+            print(f"{run}: left out, {told}", file=sys.stderr)
+            continue
         if options.judge:
             words = [f"loss_network={options.judge}"]
             words += [f"loss_network.weights='{options.judge_weights}'"] if options.judge_weights else []

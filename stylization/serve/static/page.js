@@ -16,9 +16,9 @@ const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
 const inputs = () => $$("[name=model]");
 const chosen = () => inputs().filter((input) => input.checked);
-const asked = (input, strength = "paintsStrength" in input.dataset ? $("#strength").value / 100 : 1) => ({
-  model: shares(input)[0].input.value,
-  mix: shares(input).length > 1 ? shares(input).map((share) => `${share.input.value}=${share.part}`).join() : "",
+const asked = (input, strength = "paintsStrength" in input.dataset ? $("#strength").value / 100 : 1, mix = shares(input)) => ({
+  model: mix[0].input.value,
+  mix: mix.length > 1 ? mix.map((share) => `${share.input.value}=${share.part}`).join() : "",
   strength,
   keep_colors: $("[name=keep_colors]:checked").value,
   painted_px: STROKES[$("#strokes").value][1],
