@@ -28,7 +28,7 @@ def test_parameters_and_positions_are_torchvision_s(depths: tuple[int, ...], nam
     }
     for position in ours.positions.values():
         assert isinstance(theirs[position], nn.ReLU)
-    assert [type(m) for m in ours.features] == [type(m) for m in theirs]
+    assert all(isinstance(m, type(n)) for m, n in zip(ours.features, theirs, strict=True))
 
 
 def test_features_are_those_of_the_layers_named(tiny: Tiny, photographs: Tensor) -> None:

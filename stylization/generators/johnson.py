@@ -7,7 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stylization.errors import InputError
-from stylization.generators.blocks import Generator, MakeNorm, Padding, convolution, to_unit_range
+from stylization.generators.blocks import (
+    Generator,
+    MakeNorm,
+    Padding,
+    convolution,
+    convolved,
+    padded,
+    to_unit_range,
+)
 
 
 class Johnson(Generator):
@@ -107,7 +115,7 @@ class Enlarged(nn.Conv2d):
         for row, column in _PHASES:
             top, centre, bottom = columns[column].unbind(2)
             phases.append(torch.stack([top + centre, bottom] if row else [top, centre + bottom], 2))
-        y = F.conv2d(x, torch.cat(phases), None if self.bias is None else self.bias.repeat(4))
+        y = convolved(x, torch.cat(phases), None if self.bias is None else self.bias.repeat(4))
         # Interleaved in the order of memory, channels last: (b, h, w, c) of each phase.
         cut = [
             part[:, row : row + h, column : column + w]
@@ -128,11 +136,9 @@ class Fourfold(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        mode = {"zeros": "constant"}.get(self.padding_mode, self.padding_mode)
-        x = F.pad(x, [int(self.padding[0])] * 4, mode=mode)
         places = [F.pad(self.weight, (column, 1 - column, row, 1 - row)) for row, column in _PHASES]
         bias = None if self.bias is None else self.bias.repeat_interleave(4)
-        return F.pixel_shuffle(F.conv2d(x, torch.stack(places, 1).flatten(0, 1), bias, stride=2), 2)
+        return F.pixel_shuffle(convolved(padded(x, self), torch.stack(places, 1).flatten(0, 1), bias, stride=2), 2)
 
 
 class Transposed(nn.ConvTranspose2d):

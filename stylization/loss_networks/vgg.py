@@ -8,12 +8,27 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stylization.errors import InputError
+from stylization.winograd import suits, winograd
 
 VGG16_DEPTHS = (2, 2, 3, 3, 3)
 VGG19_DEPTHS = (2, 2, 4, 4, 4)
 VGG_WIDTHS = (64, 128, 256, 512, 512)
+
+
+class Convolution(nn.Conv2d):
+    """A convolution of 3x3 with a margin of zeros."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not suits(x, self.weight):
+            return super().forward(x)
+        assert self.bias is not None
+        return winograd(F.pad(x, (1, 1, 1, 1)), self.weight) + self.bias[:, None, None]
 
 
 class VGG(nn.Module):
@@ -36,8 +51,8 @@ class VGG(nn.Module):
         channels = 3
         for block, (depth, width) in enumerate(zip(depths, widths, strict=True), start=1):
             for convolution in range(1, depth + 1):
-                self.features.append(nn.Conv2d(channels, width, 3, padding=1))
-                self.features.append(nn.ReLU())
+                self.features.append(Convolution(channels, width))
+                self.features.append(nn.ReLU(inplace=True))  # a convolution needs not what it gave
                 self.positions[f"relu{block}_{convolution}"] = len(self.features) - 1
                 self.widths[f"relu{block}_{convolution}"] = width
                 channels = width

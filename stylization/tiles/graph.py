@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from stylization.generators.blocks import Generator
-from stylization.generators.johnson import Enlarged, Fourfold, Transposed
+from stylization.generators.johnson import Enlarged, Transposed
 from stylization.generators.pyramid import Noise, fixed_noise
 from stylization.normalization import Norm
 
@@ -97,7 +97,7 @@ class _Tracer(fx.Tracer):
     traced_func_name = "paint"
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        leaves = Norm | Noise | Transposed | Enlarged | Fourfold
+        leaves = Norm | Noise | Transposed | nn.Conv2d
         return isinstance(m, leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
