@@ -6,6 +6,7 @@ whose unit is a choice of its own.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,25 @@ def gram_matrix(features: Tensor) -> Tensor:
     In float32 whatever the features' precision: sums over a picture overflow half precision.
     """
     with torch.autocast(features.device.type, enabled=False):
-        flat = features.float().flatten(2)
-        return flat @ flat.mT / flat.shape[2]
+        rows = features.float().permute(0, 2, 3, 1).flatten(1, 2)  # pixels; a view where their channels lie together
+        gram: Tensor = _Gram.apply(rows)  # type: ignore[no-untyped-call]
+        return gram / rows.shape[1]
+
+
+class _Gram(torch.autograd.Function):
+    """X' X, (b, n, c) -> (b, c, c), whose gradient is X (dG + dG'): one product, where each X by itself takes one."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return rows.mT @ rows
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        gradient: Tensor = rows @ (slope + slope.mT)
+        return gradient
 
 
 def relative(x: Tensor, target: Tensor) -> Tensor:
