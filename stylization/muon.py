@@ -1,10 +1,12 @@
 """Muon: momentum whose every step is of full rank (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon)."""
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic; same source
 
@@ -38,41 +40,75 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            weights: dict[torch.Size, list[Tensor]] = defaultdict(list)
+            vectors: list[Tensor] = []
+            tables: list[Tensor] = []
             for parameter in group["params"]:
-                if parameter.grad is not None:
-                    follow = self._orthogonal if parameter.ndim == 4 else self._adam
-                    follow(parameter, parameter.grad, group)
+                if parameter.grad is None:
+                    continue
+                if parameter.ndim == 4:  # those of one shape take their products of matrices together
+                    weights[parameter.shape].append(parameter)
+                else:
+                    (tables if parameter.ndim == 2 else vectors).append(parameter)
+            for alike in weights.values():
+                self._orthogonal(alike, group)
+            for follow, share in ((vectors, group["vector_share"]), (tables, group["table_share"])):
+                if follow:
+                    self._adam(follow, group, share)
         return loss
 
-    def _orthogonal(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state = self.state[weight]
+    def _orthogonal(self, weights: Sequence[Tensor], group: dict[str, Any]) -> None:
+        momenta = torch.stack([self._momentum(weight, group["momentum"]).flatten(1) for weight in weights])
+        rows, columns = momenta.shape[1:]
+        for weight, direction in zip(weights, orthogonalized(momenta), strict=True):
+            weight.add_(direction.view_as(weight), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+    def _momentum(self, weight: Tensor, decay: float) -> Tensor:
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
         if not state:
             state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].lerp_(gradient, 1 - group["momentum"])
-        direction = orthogonalized(gradient.lerp(state["momentum"], group["momentum"]).flatten(1))
-        rows, columns = direction.shape
-        weight.add_(direction.view_as(weight), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+        state["momentum"].lerp_(gradient, 1 - decay)
+        return gradient.lerp(state["momentum"], decay)
 
-    def _adam(self, vector: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
-        state, (beta1, beta2) = self.state[vector], group["betas"]
-        if not state:
-            state |= {"step": 0, "mean": torch.zeros_like(vector), "square": torch.zeros_like(vector)}
-        state["step"] += 1
-        state["mean"].lerp_(gradient, 1 - beta1)
-        state["square"].lerp_(gradient.square(), 1 - beta2)
-        mean, square = state["mean"] / (1 - beta1 ** state["step"]), state["square"] / (1 - beta2 ** state["step"])
-        share = group["table_share"] if vector.ndim == 2 else group["vector_share"]
-        vector.sub_(mean / (square.sqrt() + 1e-8), alpha=group["lr"] * share)
+    def _adam(self, vectors: Sequence[Tensor], group: dict[str, Any], share: float) -> None:
+        for vector in vectors:
+            if not self.state[vector]:
+                step = torch.zeros((), device=vector.device)
+                self.state[vector] |= {
+                    "step": step,
+                    "mean": torch.zeros_like(vector),
+                    "square": torch.zeros_like(vector),
+                }
+        means, squares, steps = ([self.state[vector][key] for vector in vectors] for key in ("mean", "square", "step"))
+        adam(
+            list(vectors),
+            [vector.grad for vector in vectors if vector.grad is not None],
+            means,
+            squares,
+            [],
+            steps,
+            fused=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"] * share,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
-def orthogonalized(matrix: Tensor, num_steps: int = 5) -> Tensor:
-    """U V' of a matrix U S V', nearly: singular values come out between 0.7 and 1.2 (Newton and Schulz's iteration)."""
+def orthogonalized(matrices: Tensor, num_steps: int = 5) -> Tensor:
+    """U V' of matrices U S V', (..., rows, columns), nearly: singular values come out between 0.7 and 1.2 (Newton and
+    Schulz's iteration)."""
     a, b, c = COEFFICIENTS
-    x = matrix.float() / (matrix.float().norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrices.float()
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(num_steps):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    direction: Tensor = (x.T if tall else x).to(matrix.dtype)
-    return direction
+    directions: Tensor = (x.mT if tall else x).to(matrices.dtype)
+    return directions

@@ -26,7 +26,8 @@ STYLE_LAYERS, CONTENT_LAYER = ["relu1_1", "relu2_1", "relu3_1"], "relu2_1"
 
 
 class Counting(TorchDispatchMode):
-    """Operations, the bytes that they write to memory of their own, and how often the host waits for the device."""
+    """Operations that compute something, the bytes that they write to memory of their own, and how often the host waits
+    for the device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +36,9 @@ class Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        self.operations[str(func.overloadpacket)] += 1
+        self.operations[str(func.overloadpacket)] += (
+            not func.is_view and func is not torch.ops.aten._unsafe_view.default
+        )
         given = {x.untyped_storage().data_ptr() for x in args if isinstance(x, Tensor)}
         for x in result if isinstance(result, tuple | list) else (result,):
             if isinstance(x, Tensor) and x.untyped_storage().data_ptr() not in given:
@@ -70,7 +73,8 @@ def flops(work: Any) -> int:
 
 def test_a_step_multiplies_what_it_must_and_nothing_else() -> None:
     """Three times the generator, but for a gradient of the photograph; of the loss network the way to the deepest
-    layer and back for the stylization, and for the photograph the way to the content layer."""
+    layer and back for the stylization, and for the photograph the way to the content layer. A little more, for small
+    kernels' gradients multiply the margins' zeros too."""
     module, x, descend = made(torch.optim.SGD)
     network = module.objective.loss_network
     first = module.generator.layers[0]
@@ -81,8 +85,8 @@ def test_a_step_multiplies_what_it_must_and_nothing_else() -> None:
         grams = flops(lambda: [gram_matrix(layer) for layer in features.values()])
         there, content = flops(lambda: network(x, STYLE_LAYERS)), flops(lambda: network(x, [CONTENT_LAYER]))
     assert content < there
-    expected = 3 * generator - first_layer + 2 * there + content + 3 * grams
-    assert flops(lambda: step(module, x, descend)) == expected
+    expected = 3 * generator - first_layer + 2 * there + content + 2 * grams
+    assert expected <= flops(lambda: step(module, x, descend)) <= 1.02 * expected
 
 
 def test_folded_upsampling_and_the_last_convolution_cost_what_they_are_said_to() -> None:
@@ -115,7 +119,7 @@ def test_a_step_launches_no_more_than_it_did() -> None:
         assert counting.operations[name] == expected, counting.operations
 
 
-OPERATIONS, WRITTEN_BYTES = 2_100, 15_200_000
+OPERATIONS, WRITTEN_BYTES = 1_150, 14_500_000
 
 
 class Watch(pl.Callback):
