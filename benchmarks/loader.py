@@ -8,9 +8,7 @@ work) and on its default random crops; and the JPEG decoder alone, at full size,
 memory of a process that takes `--samples` samples, and the time to open large archives.
 """
 
-import argparse
 import io
-import statistics
 import tarfile
 import tempfile
 import time
@@ -19,6 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+import common
 import numpy as np
 import simplejpeg
 import torch
@@ -34,7 +33,7 @@ BATCH = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--num-images", type=int, default=200)
     parser.add_argument("--num-turns", type=int, default=7)
     parser.add_argument("--quality", type=int, default=90, help="of the JPEGs")
@@ -45,9 +44,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         photos = Path(scratch) / "photos"
         write_photos(photos / "class", options.num_images, (640, 480), options.quality)
-        throughput(photos, options.num_images, options.num_turns)
-        memory(Path(scratch), options.samples)
-        opening(Path(scratch))
+        rows = throughput(photos, options.num_images, options.num_turns)
+        memory_rows, opening_rows = memory(Path(scratch), options.samples), opening(Path(scratch))
+    more = {"memory": memory_rows, "opening": opening_rows}
+    note = f"640x480 JPEGs, images per second of CPU time on one core, {options.num_turns} turns."
+    common.publish("loader", rows, options, note, **more)
+    print(*(f"\n{common.markdown(table)}" for table in more.values()), sep="", end="")
 
 
 def write_photos(root: Path, num: int, size: tuple[int, int], quality: int) -> None:
@@ -64,7 +66,7 @@ def write_photos(root: Path, num: int, size: tuple[int, int], quality: int) -> N
         cut.save(root / f"{i:05d}.jpg", quality=quality)
 
 
-def throughput(photos: Path, num_images: int, num_turns: int) -> None:
+def throughput(photos: Path, num_images: int, num_turns: int) -> list[common.Row]:
     recipe = transforms.Compose([transforms.Resize(256), transforms.CenterCrop(256), transforms.ToTensor()])
     source = folder(photos)
     encoded = [source.read(i) for i in range(len(source))]
@@ -93,35 +95,40 @@ def throughput(photos: Path, num_images: int, num_turns: int) -> None:
             if turn:  # the first turn warms up
                 rates[name].append(num / (time.process_time() - started))
     usual_rates, ceiling = rates["ImageFolder, Resize, CenterCrop, ToTensor"], rates["decoding alone, full size"]
-    kilobytes = sum(map(len, encoded)) / len(encoded) / 1000
-    print(f"640x480 JPEGs of {kilobytes:.0f} kB, one core, images per second of CPU time\n")
-    print("| way | images/s | times the usual | share of decoding alone |\n| --- | ---: | ---: | ---: |")
-    for name, these in rates.items():
-        print(f"| {name} | {statistics.median(these):.0f} | {spread(these, usual_rates)} | {spread(these, ceiling)} |")
+    return [
+        {
+            "way": name,
+            "images/s": common.spread(own),
+            "times the usual": ratios(own, usual_rates),
+            "share of decoding alone": ratios(own, ceiling),
+        }
+        for name, own in rates.items()
+    ]
 
 
-def spread(ours: list[float], theirs: list[float]) -> str:
-    """The median and the range of the ratios of each turn."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+def ratios(ours: list[float], theirs: list[float]) -> common.Spread:
+    """Those of each turn."""
+    return common.spread([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
-def memory(scratch: Path, num_samples: int) -> None:
+def memory(scratch: Path, num_samples: int) -> list[common.Row]:
+    """Of a process that takes samples from a zip of 10,000 images."""
     write_photos(scratch / "small", 50, (80, 64), 80)
     with zipfile.ZipFile(scratch / "many.zip", "w") as archive:
         for i in range(10_000):
             archive.writestr(f"train2017/{i:012d}.jpg", (scratch / "small" / f"{i % 50:05d}.jpg").read_bytes())
     stream = Stream(Zip(str(scratch / "many.zip")), 64, seed=0)
-    print(f"\n{num_samples} samples from a zip of 10,000 images, in one process\n")
-    print("| samples | resident MB |\n| ---: | ---: |")
+    rows: list[common.Row] = []
     for n in range(num_samples + 1):
         stream[n]
         if n % (num_samples // 10) == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
-            print(f"| {n} | {pages * 4096 / 1e6:.1f} |")
+            rows.append({"samples": n, "resident MB": pages * 4096 / 1e6})
+    return rows
 
 
-def opening(scratch: Path) -> None:
+def opening(scratch: Path) -> list[common.Row]:
+    """Of archives of 118,000 images, for the first time and again."""
     content = (scratch / "small" / "00000.jpg").read_bytes()
     with zipfile.ZipFile(scratch / "large.zip", "w") as archive:
         for i in range(118_000):
@@ -135,7 +142,7 @@ def opening(scratch: Path) -> None:
             archive.addfile(entry, io.BytesIO(content))
     for k in range(1000):
         (scratch / "shards" / f"train-{k:06d}.tar").write_bytes(shard.getvalue())
-    print("\n| 118,000 images in | first opened, s | again, s |\n| --- | ---: | ---: |")
+    rows: list[common.Row] = []
     for name, make in (
         ("a zip", lambda: Zip(str(scratch / "large.zip"))),
         ("1,000 shards", lambda: Shards(str(scratch / "shards"))),
@@ -145,7 +152,8 @@ def opening(scratch: Path) -> None:
             started = time.perf_counter()
             assert len(make()) == 118_000
             times.append(time.perf_counter() - started)
-        print(f"| {name} | {times[0]:.1f} | {times[1]:.2f} |")
+        rows.append({"118,000 images in": name, "first opened, s": times[0], "again, s": times[1]})
+    return rows
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import common
 import pyvips
 import skimage.data
 
@@ -23,14 +24,13 @@ BYTES_PER_PIXEL = 975  # of pytorch/examples' network
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("model", type=Path, metavar="RUN")
     parser.add_argument("--memory", default="1GB")
     parser.add_argument("--megapixels", type=float, nargs="+", default=[4, 25, 100])
     parser.add_argument("--tile", default="auto")
     options = parser.parse_args()
-    print(f"--memory {options.memory} --tile {options.tile}\n")
-    print("| megapixels | peak memory, MB | s | s a megapixel | untiled, MB |\n| ---: | ---: | ---: | ---: | ---: |")
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for megapixels in options.megapixels:
             photo = Path(folder) / "photo.png"
@@ -39,12 +39,16 @@ def main() -> None:
             start = time.perf_counter()
             peak_bytes = peak([str(photo), "--model", str(options.model), "--output", f"{folder}/painted.png"], options)
             seconds = time.perf_counter() - start
-            untiled = megapixels * BYTES_PER_PIXEL
-            print(
-                f"| {megapixels:g} | {peak_bytes / 1e6:.0f} | {seconds:.0f} | {seconds / megapixels:.2f} "
-                f"| {untiled:.0f} |",
-                flush=True,
+            rows.append(
+                {
+                    "megapixels": megapixels,
+                    "peak memory, MB": round(peak_bytes / 1e6),
+                    "s": round(seconds),
+                    "s a megapixel": round(seconds / megapixels, 2),
+                    "untiled, MB": round(megapixels * BYTES_PER_PIXEL),
+                }
             )
+    common.publish("memory", rows, options, "Each photograph once.")
 
 
 def peak(arguments: list[str], options: argparse.Namespace) -> int:

@@ -6,9 +6,7 @@ A photograph of one megapixel, each way in so many processes of its own, one aft
 process says of itself begins after the interpreter has started; "whole command" is seen from outside.
 """
 
-import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import common
 import pyvips
 import skimage.data
 
@@ -73,7 +72,7 @@ print(json.dumps([[name, end - start] for (_, start), (name, end) in zip(marks, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--style", default="mosaic")
     parser.add_argument("--onnx", type=Path, help="the same style, exported")
     parser.add_argument("--num-turns", type=int, default=5)
@@ -104,16 +103,11 @@ def main() -> None:
                 else:
                     found["all of it"] = sum(found.values())
                 items[way].append(found)
-    print(f"| s | {' | '.join(items)} |\n| --- |" + " ---: |" * len(items))
+    rows = []
     for name in dict.fromkeys(name for turns in items.values() for name in turns[0]):
-        cells = [_told([turn[name] for turn in turns if name in turn]) for turns in items.values()]
-        print(f"| {name} | {' | '.join(cells)} |")
-
-
-def _told(seconds: Sequence[float]) -> str:
-    if not seconds:
-        return ""
-    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+        found = {way: [turn[name] for turn in turns if name in turn] for way, turns in items.items()}
+        rows.append({"s": name} | {way: common.spread(values) for way, values in found.items() if values})
+    common.publish("startup", rows, options, f"{options.num_turns} turns.")
 
 
 def said(command: Sequence[str]) -> str:
