@@ -111,6 +111,10 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     callbacks["summary"].describe(settings, choices, before)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
+    if config.trainer.compile:
+        if profile is not None:
+            raise InputError("trainer.profile=true times modules one by one, trainer.compile=true melts them together")
+        module.compile_parts()
     if profile is not None:
         profile.attach(trainer, module)
     with launch.others_lost_told():

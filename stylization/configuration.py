@@ -191,8 +191,8 @@ def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objecti
 
 
 def built_trainer(config: DictConfig, **parts: Any) -> Any:
-    """Lightning's trainer of a configuration, with these callbacks and loggers. `profile` is ours."""
-    options = {str(key): value for key, value in config.trainer.items() if key != "profile"}
+    """Lightning's trainer of a configuration, with these callbacks and loggers. `profile` and `compile` are ours."""
+    options = {str(key): value for key, value in config.trainer.items() if key not in ("profile", "compile")}
     return instantiate(options, **parts)
 
 

@@ -153,6 +153,11 @@ class Training(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._stop_if_not_finite()
 
+    def compile_parts(self) -> None:
+        """Have torch.compile make kernels for generator and objective, in place: names and weights stay."""
+        self.generator.compile()
+        self.objective.compile()
+
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer(p for p in self.generator.parameters() if p.requires_grad)
         schedule = {"scheduler": self.make_schedule(optimizer), "interval": "step"}

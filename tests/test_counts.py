@@ -166,3 +166,15 @@ def test_a_profile_changes_nothing(tmp_path: Path) -> None:
     ours, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("with", "without"))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     assert not (tmp_path / "with" / "trace.json").exists()  # it takes more steps than these
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same() -> None:
+    gradients = []
+    for compiled in (False, True):
+        module, x, _ = made()
+        if compiled:
+            module.compile_parts()
+        module.evaluate(x)["total"].backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in module.generator.parameters() if p.grad is not None]))
+    assert (gradients[0] - gradients[1]).norm() / gradients[0].norm() < 5e-3  # Inductor's mathematics are fast ones
