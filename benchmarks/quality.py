@@ -43,7 +43,7 @@ WEIGHTS = {"content": 1.0, "style": 30.0, "tv": 0.1}
 NUM_HELD_OUT, SIZE_PX, BATCH = 20, 256, 4
 LAYERS = [f"objective.style_layers=[{','.join(STYLE_LAYERS)}]", f"objective.content_layers=[{CONTENT_LAYER}]"]
 OURS = "experiment=fast"
-NOW_AND_THEN = 75  # steps of the recipe between two judgements
+NOW_AND_THEN = 20  # steps of the recipe between two judgements
 
 
 def main() -> None:

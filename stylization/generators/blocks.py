@@ -72,7 +72,8 @@ def padded(x: Tensor, module: nn.Conv2d) -> Tensor:
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
-    """`F.conv2d` without padding; where the weight learns on a CPU, by ways that are faster than PyTorch's."""
+    """`F.conv2d` without padding; where the weight learns on a CPU, by ways that are faster than PyTorch's
+    (benchmarks/step.py)."""
     learns = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
     if learns and suits(x, weight, stride):
         y = winograd(x, weight)
@@ -85,8 +86,8 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -
 
 
 class _Convolved(torch.autograd.Function):
-    """oneDNN's kernel for a weight's gradient runs at a third of the speed of its others where the channels of a pixel
-    lie together. There, all pixels of a batch are the rows of a matrix, and a neighbour is so many rows further down:
+    """oneDNN's kernel for a weight's gradient is far slower than its others where the channels of a pixel lie together,
+    and so are copies that lay them apart. There, all pixels of a batch are the rows of a matrix, and a neighbour is so many rows further down:
     the gradient is one product of two such matrices for each place of the kernel."""
 
     @staticmethod
