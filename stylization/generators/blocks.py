@@ -87,8 +87,8 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -
 
 class _Convolved(torch.autograd.Function):
     """oneDNN's kernel for a weight's gradient is far slower than its others where the channels of a pixel lie together,
-    and so are copies that lay them apart. There, all pixels of a batch are the rows of a matrix, and a neighbour is so many rows further down:
-    the gradient is one product of two such matrices for each place of the kernel."""
+    and so are copies that lay them apart. There, all pixels of a batch are the rows of a matrix, and a neighbour is so
+    many rows further down: the gradient is one product of two such matrices for each place of the kernel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
