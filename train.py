@@ -97,6 +97,8 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         optimizer = instantiate(config.optimizer)
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]
+        if config.trainer.profile and config.trainer.compile:
+            raise InputError("trainer.profile=true times modules one by one, trainer.compile=true melts them together")
         profile = Profile(config.folder) if config.trainer.profile else None
         trainer = built_trainer(config, callbacks=list(callbacks.values()), logger=loggers, profiler=profile)
         names, names_before = style_names(config), before.get("styles", [])
@@ -112,8 +114,6 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     for logger in trainer.loggers:
         logger.log_hyperparams(settings)
     if config.trainer.compile:
-        if profile is not None:
-            raise InputError("trainer.profile=true times modules one by one, trainer.compile=true melts them together")
         module.compile_parts()
     if profile is not None:
         profile.attach(trainer, module)

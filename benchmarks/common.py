@@ -259,9 +259,9 @@ def machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     info = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.*)", info.read_text()) if info.exists() else None
-    features = info.read_text() if info.exists() else ""
-    wide = " without AVX-512" if features and "avx512f" not in features else ""
+    told = info.read_text() if info.exists() else ""
+    found = re.search(r"model name\s*: (.*)", told)
+    wide = " without AVX-512" if told and "avx512f" not in told else ""
     return f"{torch.get_num_threads()} threads of {found[1] if found else platform.processor()}{wide}"
 
 

@@ -50,8 +50,8 @@ def main() -> None:
         ours = load(path, device=options.device)
         export(path, Path(folder) / "model.onnx", "onnx")
         onnx = OnnxStylizer(Path(folder) / "model.onnx") if options.device == "cpu" else None
-        for num, size_px in ((1, size_px) for size_px in options.sizes_px):
-            rows += measured(rival, ours, onnx, num, size_px, options)
+        for size_px in options.sizes_px:
+            rows += measured(rival, ours, onnx, 1, size_px, options)
         rows += measured(rival, ours, None, options.batch_size, min(options.sizes_px), options)
     common.publish("inference", rows, options, f"{options.num_turns} turns.")
 

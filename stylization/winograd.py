@@ -39,8 +39,13 @@ def suits(x: Tensor, weight: Tensor, stride: int = 1) -> bool:
     multiplications are what it costs, and so many pixels that the kernels' change of basis costs less."""
     least = 64 if weight.requires_grad and torch.is_grad_enabled() else 128  # the weight's gradient gains most
     square = tuple(weight.shape[2:]) == (3, 3) and stride == 1 and min(weight.shape[:2]) >= least
-    single = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    return square and single and x[:, 0].numel() >= 1024 and not torch.compiler.is_compiling()
+    return square and single_on_cpu(x) and x[:, 0].numel() >= 1024
+
+
+def single_on_cpu(x: Tensor) -> bool:
+    """Whether a convolution of x is ours to compute: in float32 on a CPU, and not for a graph that is compiled."""
+    single = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return x.device.type == "cpu" and single and not torch.compiler.is_compiling()
 
 
 def winograd(x: Tensor, weight: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
 from stylization.errors import InputError
-from stylization.winograd import suits, winograd
+from stylization.winograd import single_on_cpu, suits, winograd
 
 MakeNorm = Callable[[int], nn.Module]
 Padding = Literal["zero", "reflect", "replicate", "circular"]
@@ -43,21 +43,6 @@ class Generator(nn.Module):
         raise NotImplementedError
 
 
-def convolution(
-    in_channels: int,
-    out_channels: int,
-    kernel_px: int,
-    padding: str,
-    stride: int = 1,
-    kind: type[nn.Conv2d] | None = None,
-) -> nn.Conv2d:
-    """A convolution whose output is as large as its input, or ceil(size / stride); `padding` fills the border."""
-    if padding not in _TORCH_NAME:
-        raise InputError(f"generator.padding={padding}: choose one of {', '.join(_TORCH_NAME)}")
-    kind = Convolution if kind is None else kind
-    return kind(in_channels, out_channels, kernel_px, stride, padding=kernel_px // 2, padding_mode=_TORCH_NAME[padding])
-
-
 class Convolution(nn.Conv2d):
     """A convolution that pads as it is told and is computed by `convolved`."""
 
@@ -65,21 +50,38 @@ class Convolution(nn.Conv2d):
         return convolved(padded(x, self), self.weight, self.bias, self.stride[0])
 
 
+def convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_px: int,
+    padding: str,
+    stride: int = 1,
+    kind: type[nn.Conv2d] = Convolution,
+) -> nn.Conv2d:
+    """A convolution whose output is as large as its input, or ceil(size / stride); `padding` fills the border."""
+    if padding not in _TORCH_NAME:
+        raise InputError(f"generator.padding={padding}: choose one of {', '.join(_TORCH_NAME)}")
+    return kind(in_channels, out_channels, kernel_px, stride, padding=kernel_px // 2, padding_mode=_TORCH_NAME[padding])
+
+
 def padded(x: Tensor, module: nn.Conv2d) -> Tensor:
     """x with the border that a convolution wants."""
-    mode = {"zeros": "constant"}.get(module.padding_mode, module.padding_mode)
-    return F.pad(x, [int(module.padding[0])] * 4, mode=mode)
+    return F.pad(x, [int(module.padding[0])] * 4, mode=padding_mode(module))
+
+
+def padding_mode(module: nn.Conv2d) -> str:
+    """What `F.pad` calls it."""
+    return {"zeros": "constant"}.get(module.padding_mode, module.padding_mode)
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:
     """`F.conv2d` without padding; where the weight learns on a CPU, by ways that are faster than PyTorch's
     (benchmarks/step.py)."""
-    learns = torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_compiling()
+    learns = torch.is_grad_enabled() and weight.requires_grad
     if learns and suits(x, weight, stride):
         y = winograd(x, weight)
         return y if bias is None else y + bias[:, None, None]
-    single = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if learns and single and stride == 1 and weight.shape[2] <= 3:
+    if learns and single_on_cpu(x) and stride == 1 and weight.shape[2] <= 3:
         convolution: Tensor = _Convolved.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return convolution
     return F.conv2d(x, weight, bias, stride)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from stylization.generators.blocks import Generator
+from stylization.generators.blocks import Generator, padding_mode
 from stylization.generators.johnson import Enlarged, Transposed
 from stylization.generators.pyramid import Noise, fixed_noise
 from stylization.normalization import Norm
@@ -114,7 +114,7 @@ def _pointwise(traced: fx.Node, given: list[Tensor]) -> Tensor:
 
 def _as_convolution(node: Node, module: nn.Conv2d, circular: bool) -> None:
     kernel, stride, padding = module.kernel_size[0], module.stride[0], int(module.padding[0])
-    mode = {"zeros": "constant"}.get(module.padding_mode, module.padding_mode)
+    mode = padding_mode(module)
     node.size = (-(-node.size[0] // stride), -(-node.size[1] // stride))
     node.channels = module.out_channels
     node.macs = kernel**2 * module.in_channels * module.out_channels * node.size[0] * node.size[1]
