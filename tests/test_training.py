@@ -184,6 +184,7 @@ def test_non_finite_loss_stops_with_step_and_term_and_keeps_the_last_checkpoint(
         ("norm.statistics=frozen", "norm.statistics"),
         ("norm._target_=torch.nn.InstanceNorm2d", "channels_per_group"),
         ("trainer.max_steps=0", "max_steps"),
+        ("trainer.profile=true trainer.compile=true", "trainer.compile=true"),
         ("trainer.max_steps=10", "max_steps=10"),
         ("trainer.accelerator=gpu", "trainer"),
         ("optimizer.lr=-1", "optimizer"),
