@@ -5,9 +5,9 @@
 Both minimise what they are judged by: the relative distances of conf/objective/relative.yaml between VGG-19's relu2_2
 (content), relu1_2, relu2_2 and relu3_3 (style). The common recipe has batches of 4 at 256 px, Adam at 1e-3 and the
 whole loss network on the photographs too, and is judged again and again; of this project's one-cycle runs each length
-is a run of its own, `train.py experiment=fast`, and its seconds are those of the whole command, from the interpreter's
-start to the last file. They take turns. So that what else a machine does meanwhile counts less, the recipe's seconds
-are its steps times the median of all its steps' seconds. Without --photos it is the bundled samples.
+is a run of its own, `train.py experiment=fast` with those layers, and its seconds are those of the whole command, from
+the interpreter's start to the last file. They take turns. So that what else a machine does meanwhile counts less, the
+recipe's seconds are its steps times the median of all its steps' seconds. Without --photos it is the bundled samples.
 """
 
 import math
@@ -79,8 +79,9 @@ def main() -> None:
     rows: list[common.Row] = [
         {"way": name, **point.row()} for name, points in curves.items() for point in thinned(points)
     ]
-    soonest = how_soon(curves[OURS], curves[common.RIVAL][-1])
-    common.publish("quality", rows, options, note(soonest, curves[common.RIVAL][-1], seconds), soonest=soonest)
+    best = min(curves[common.RIVAL], key=lambda point: point.total)
+    soonest = how_soon(curves[OURS], best)
+    common.publish("quality", rows, options, note(soonest, best, seconds), soonest=soonest)
     if options.chart is not None:
         options.chart.write_text(chart(curves))
 
@@ -165,19 +166,19 @@ def told(name: str, point: Point) -> None:
     print(f"{name}: {point.steps} steps, {point.seconds:.0f} s, total {point.total:.3f}", file=sys.stderr, flush=True)
 
 
-def how_soon(points: Sequence[Point], end: Point) -> dict[str, float] | None:
-    """Of the shortest run that arrives where the recipe ends: its seconds, and how many times as long that took the
-    recipe; None where none arrives."""
-    arrived = [point for point in points if point.total <= end.total]
+def how_soon(points: Sequence[Point], best: Point) -> dict[str, float] | None:
+    """Of the run of fewest steps that arrives at the recipe's best: its seconds, and how many times as long that took
+    the recipe; None where none arrives."""
+    arrived = [point for point in points if point.total <= best.total]
     if not arrived:
         return None
-    first = min(arrived, key=lambda point: point.seconds)
-    return {"steps": first.steps, "seconds": first.seconds, "times_as_fast": end.seconds / first.seconds}
+    first = min(arrived, key=lambda point: point.steps)
+    return {"steps": first.steps, "seconds": first.seconds, "times_as_fast": best.seconds / first.seconds}
 
 
-def note(soonest: Mapping[str, float] | None, end: Point, seconds: Sequence[float]) -> str:
+def note(soonest: Mapping[str, float] | None, best: Point, seconds: Sequence[float]) -> str:
     recipe = (
-        f"The recipe's steps took {common.spread(seconds)} s and ended at {end.total:.3f} after {end.seconds:.0f} s"
+        f"The recipe's steps took {common.spread(seconds)} s; its best was {best.total:.3f} after {best.seconds:.0f} s"
     )
     if soonest is None:
         return f"{recipe}; no run of ours arrived there."
