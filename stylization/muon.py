@@ -73,13 +73,11 @@ class Muon(torch.optim.Optimizer):
 
     def _adam(self, vectors: Sequence[Tensor], group: dict[str, Any], share: float) -> None:
         for vector in vectors:
-            if not self.state[vector]:
-                step = torch.zeros((), device=vector.device)
-                self.state[vector] |= {
-                    "step": step,
-                    "mean": torch.zeros_like(vector),
-                    "square": torch.zeros_like(vector),
-                }
+            state = self.state[vector]
+            if not state:
+                state |= {"step": 0, "mean": torch.zeros_like(vector), "square": torch.zeros_like(vector)}
+            # A resumed run's count may be on another device, and of older runs is no tensor.
+            state["step"] = torch.as_tensor(state["step"], dtype=torch.float32, device=vector.device)
         means, squares, steps = ([self.state[vector][key] for vector in vectors] for key in ("mean", "square", "step"))
         adam(
             list(vectors),

@@ -57,3 +57,19 @@ def test_it_goes_on_where_it_was_stopped() -> None:
     second.load_state_dict(first.state_dict())
     descended(3, second, networks[1])
     assert torch.equal(networks[0].weight, networks[1].weight) and torch.equal(networks[0].bias, networks[1].bias)
+
+
+def test_a_checkpoint_s_count_of_steps_may_be_a_whole_number() -> None:
+    moved = []
+    for kind in (float, int):
+        bias = nn.Parameter(torch.zeros(3))
+        optimizer = Muon([bias])
+        for _ in range(2):
+            bias.grad = torch.tensor([0.1, -0.2, 0.3])
+            optimizer.step()
+            state = optimizer.state_dict()
+            for one in state["state"].values():
+                one["step"] = torch.tensor(kind(one["step"])) if kind is float else kind(one["step"])
+            optimizer.load_state_dict(state)
+        moved.append(bias.detach().clone())
+    assert torch.equal(*moved)
