@@ -94,7 +94,7 @@ class Norm(nn.Module):
 
     def affine(self, x: Tensor, within: Within | None) -> tuple[Tensor | None, Tensor | None]:
         """gamma and beta for pictures x: (c,), or of each picture (b, c), or of each of its pixels (b, c, h, w)."""
-        return self.gamma, self.beta
+        return _single(self.gamma), _single(self.beta)
 
     def _normalized(self, x: Tensor, statistics: str, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
         if gamma is not None and gamma.ndim == 4:
@@ -110,8 +110,8 @@ class Norm(nn.Module):
             return self._by_given(x, *self._given(statistics), gamma, beta)
         if self.training:
             with torch.no_grad():
-                self.running_mean.lerp_(mean.mean(0), self.momentum)
-                self.running_var.lerp_(var.mean(0), self.momentum)
+                self.running_mean.lerp_(mean.mean(0).to(self.running_mean), self.momentum)
+                self.running_var.lerp_(var.mean(0).to(self.running_var), self.momentum)
         return y
 
     def _by_instance(self, x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -165,7 +165,7 @@ class Norm(nn.Module):
 
     def _given(self, statistics: str) -> tuple[Tensor, Tensor]:
         if statistics == "running":
-            return self.running_mean, self.running_var
+            return self.running_mean.float(), self.running_var.float()
         if self.frozen_mean is None or self.frozen_var is None:
             raise InputError("no frozen statistics yet: call freeze_statistics(network, images)")
         return self.frozen_mean, self.frozen_var
@@ -242,7 +242,9 @@ class Conditional(Norm):
             table = getattr(self, name).detach()
             new = table[first_style:].mean(0, keepdim=True).repeat(num_styles, 1)
             grown = nn.Parameter(torch.cat([table, new]))
-            grown.register_hook(lambda slope: slope * (torch.arange(len(slope)) >= num_before)[:, None].to(slope))
+            grown.register_hook(
+                lambda slope: slope * (torch.arange(len(slope), device=slope.device) >= num_before)[:, None]
+            )
             setattr(self, name, grown)
         self.num_styles += num_styles
 
@@ -312,6 +314,11 @@ class _ChannelsLast(torch.autograd.Function):
         if gamma is None:
             return dx, None, None, None, None
         return dx, sum_dy_xhat if own else sum_dy_xhat.sum(0), sum_dy if own else sum_dy.sum(0), None, None
+
+
+def _single(x: Tensor | None) -> Tensor | None:
+    """In float32, of a network that was loaded in half precision, too."""
+    return None if x is None else x.float()
 
 
 def _per_pixel(x: Tensor) -> Tensor:

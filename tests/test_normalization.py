@@ -210,6 +210,19 @@ def test_norm_computes_in_float32_under_autocast() -> None:
         torch.testing.assert_close(y, exact, atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("statistics", ["instance", "batch", "running"])
+@pytest.mark.parametrize("channels_per_group", [1, 4])
+def test_a_norm_in_half_precision_still_computes_in_float32(statistics: str, channels_per_group: int) -> None:
+    norm = Norm(8, statistics=statistics, channels_per_group=channels_per_group)  # type: ignore[arg-type]
+    x = features().bfloat16()
+    expected = norm.eval()(x.float())
+    norm = norm.bfloat16()
+    y = norm(x)
+    assert y.dtype == torch.bfloat16 and torch.equal(y, expected.bfloat16())
+    norm.train()(x.requires_grad_()).square().sum().backward()
+    assert x.grad is not None and norm.gamma is not None and norm.gamma.grad is not None
+
+
 def test_uniform_gamma_leaves_the_convolutions_draws_alone() -> None:
     torch.manual_seed(0)
     Norm(8, gamma="uniform")
