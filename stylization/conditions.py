@@ -48,7 +48,8 @@ class Condition:
         )
 
     def to(self, device: torch.device | str) -> Condition:
-        return Condition(self.mix.to(device), self.strength.to(device), self.size.to(device))
+        mix, strength, size = (x.to(device, non_blocking=True) for x in (self.mix, self.strength, self.size))
+        return Condition(mix, strength, size)
 
     def rows(self, strength: bool, size: bool) -> Tensor:
         """The weights of a table's rows, (b, rows) or (b, rows, h, w): no style, if `strength` is to be controlled;

@@ -25,6 +25,7 @@ _G = [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]
 _A = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 
 
+@torch.inference_mode(False)  # whoever imports this there may train later
 def _both(matrix: list[list[int]], divisor: float = 1.0) -> Tensor:
     """For rows and columns at once."""
     one = torch.tensor(matrix) / divisor

@@ -107,7 +107,7 @@ class _Convolved(torch.autograd.Function):
         dbias = slopes.sum((0, 1, 2)) if ctx.needs_input_grad[2] else None
         rows = x.permute(0, 2, 3, 1).flatten(0, 2)
         slopes = F.pad(slopes, (0, 0, 0, w - 1, 0, h - 1)).flatten(0, 2)  # zeros where a row wraps into the next
-        dweight = torch.empty((h, w, *weight.shape[:2]), dtype=x.dtype)
+        dweight = x.new_empty((h, w, *weight.shape[:2]))
         for i in range(h):
             for j in range(w):
                 ahead = i * x.shape[3] + j
