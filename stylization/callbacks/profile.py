@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,6 +14,7 @@ from lightning.pytorch.profilers import Profiler
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from stylization.errors import written_whole
 from stylization.normalization import norms
 from stylization.training import Training
 
@@ -118,17 +120,26 @@ class Profile(Profiler):
     def _end_trace(self) -> None:
         if self.tracer is not None:
             self.tracer.stop()
-            self.tracer.export_chrome_trace(str(self.folder / "trace.json"))
+            if self._is_rank_zero:
+                with TemporaryDirectory(dir=self.folder) as folder:  # so that the name means a whole trace
+                    self.tracer.export_chrome_trace(f"{folder}/trace.json")
+                    (Path(folder) / "trace.json").replace(self.folder / "trace.json")
             self.tracer = None
+
+    @property
+    def _is_rank_zero(self) -> bool:
+        return self.trainer is not None and self.trainer.is_global_zero
 
     def describe(self) -> None:
         """Write and print what was found, once; on rank 0."""
         self._end_trace()
         for hook in self.hooks:
             hook.remove()
-        if self.trainer is not None and self.trainer.is_global_zero and self.hooks:
-            (self.folder / "profile.md").write_text(self.table())
-            print(f"\n{self.table()}\n{self.folder / 'profile.md'}, {self.folder / 'trace.json'}", flush=True)
+        if self._is_rank_zero and self.hooks:
+            with written_whole(self.folder / "profile.md") as file:
+                file.write(self.table().encode())
+            left = [str(path) for name in ("profile.md", "trace.json") if (path := self.folder / name).exists()]
+            print(f"\n{self.table()}\n{', '.join(left)}", flush=True)
         self.hooks = []
 
     def table(self) -> str:
