@@ -22,7 +22,7 @@ from stylization.configuration import (
     built_content,
     built_objective,
     built_trainer,
-    check_types,
+    check_settings,
     explained,
     plain,
     register_resolvers,
@@ -89,7 +89,7 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     if launch.restarted() and config.resume is None and last.exists():
         config.resume = str(last)
     with explained():
-        check_types(config)
+        check_settings(config)
         pl.seed_everything(config.seed, workers=True, verbose=False)
         generator, before = built_generator(config)
         data = built_content(config)
@@ -97,8 +97,6 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
         optimizer = instantiate(config.optimizer)
         callbacks = {name: instantiate(section) for name, section in config.callbacks.items()}
         loggers = [instantiate(section) for section in config.logger.values()]
-        if config.trainer.profile and config.trainer.compile:
-            raise InputError("trainer.profile=true times modules one by one, trainer.compile=true melts them together")
         profile = Profile(config.folder) if config.trainer.profile else None
         trainer = built_trainer(config, callbacks=list(callbacks.values()), logger=loggers, profiler=profile)
         names, names_before = style_names(config), before.get("styles", [])

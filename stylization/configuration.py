@@ -203,16 +203,26 @@ def built_content(settings: Mapping[str, Any]) -> "Content":
         return content
 
 
-def check_types(config: DictConfig) -> None:
-    """Raise `InputError` for a number or word of another kind than the constructor it is meant for takes.
+def check_settings(config: DictConfig) -> None:
+    """Raise `InputError` for settings that exclude each other, and for a number or word of another kind than the
+    constructor it is meant for takes.
 
     The annotated constructors are the schema: int, float, bool and str are checked, the rest is theirs to check.
     """
     several = "pictures" in config.style
     if several and "num_styles" not in config.norm:
         raise InputError(f"style={config.style.name}: several styles in one generator need norm=conditional")
-    for key, kind in (("seed", int), ("style.size_px", int), *(() if several else (("style.image", str),))):
+    kinds = {"seed": int, "style.size_px": int, "trainer.profile": bool, "trainer.compile": bool}
+    for key, kind in (kinds if several else kinds | {"style.image": str}).items():
         _check_type(key, OmegaConf.select(config, key), kind)
+    trainer = config.trainer
+    if trainer.profile and trainer.compile:
+        raise InputError("trainer.profile=true times modules one by one, trainer.compile=true melts them together")
+    # With half-precision weights steps of 1e-3 of them are lost; and Lightning itself would take bf16 instead of fp16.
+    precisions = ["32-true", "bf16-mixed", *(() if trainer.accelerator == "cpu" else ("16-mixed",))]
+    if trainer.precision not in precisions:
+        where = f" with trainer.accelerator={trainer.accelerator}"
+        raise InputError(f"trainer.precision={trainer.precision}{where}: choose one of {', '.join(precisions)}")
     for group, section in config.items():
         if isinstance(section, DictConfig) and str(section.get("_target_")).startswith("stylization."):
             target = get_object(section._target_)

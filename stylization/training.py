@@ -67,9 +67,16 @@ class Training(pl.LightningModule):
     def training_step(self, content: Tensor, batch_idx: int) -> Tensor:
         terms = self.evaluate(content, wanted=self._drawn(len(content)))
         self._note(**terms)
-        several = self.trainer.world_size > 1  # then the means over all ranks, the whole batch
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, sync_dist=several)
+        values = torch.stack([value.detach() for value in terms.values()])
+        if self._is_logged:  # of the whole batch, all ranks'
+            values = self.trainer.strategy.reduce(values)
+        self.log_dict({f"train/{name}": value for name, value in zip(terms, values, strict=True)})
         return terms["total"]
+
+    @property
+    def _is_logged(self) -> bool:
+        """Whether this step is one of those that are logged: at others nothing waits for the device, or for ranks."""
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined,no-any-return]
 
     def validation_step(self, content: Tensor, batch_idx: int) -> None:
         mean, by_style = self.held_out_terms(content)
@@ -145,9 +152,10 @@ class Training(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.generator.parameters() if p.grad is not None)
-        self._note(gradient=norm)
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # it skips the steps that overflow
+            self._note(gradient=norm)
         self.log("train/gradient_norm", norm)  # before it is clipped
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        if self._is_logged:
             self._stop_if_not_finite()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -2,14 +2,18 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from lightning.pytorch.plugins import MixedPrecision
 from omegaconf import open_dict
 from PIL import Image
 from safetensors.torch import load_file
@@ -162,6 +166,22 @@ def test_non_finite_loss_stops_with_step_and_term_and_keeps_the_last_checkpoint(
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_a_step_whose_scaled_gradient_overflows_is_skipped_and_not_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init = pl.Trainer.__init__
+
+    def with_scaler(self: pl.Trainer, **options: Any) -> None:  # as precision=16-mixed does on GPUs
+        scaler = torch.amp.GradScaler("cpu", init_scale=1e30, backoff_factor=1e-30)
+        plugin = MixedPrecision("16-mixed", "cpu", scaler)
+        init(self, **{name: value for name, value in options.items() if name != "precision"} | {"plugins": [plugin]})
+
+    monkeypatch.setattr(pl.Trainer, "__init__", with_scaler)
+    run(tmp_path)
+    norms = [float(row["train/gradient_norm"]) for row in rows(tmp_path) if row["train/gradient_norm"]]
+    assert not math.isfinite(norms[0]) and all(map(math.isfinite, norms[1:]))
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -185,6 +205,9 @@ def test_non_finite_loss_stops_with_step_and_term_and_keeps_the_last_checkpoint(
         ("norm._target_=torch.nn.InstanceNorm2d", "channels_per_group"),
         ("trainer.max_steps=0", "max_steps"),
         ("trainer.profile=true trainer.compile=true", "trainer.compile=true"),
+        ("trainer.precision=bf16-true", "choose one of 32-true, bf16-mixed"),
+        ("trainer.precision=16-mixed", "trainer.accelerator=cpu"),
+        ("trainer.compile=maybe", "trainer.compile=maybe: must be true or false"),
         ("trainer.max_steps=10", "max_steps=10"),
         ("trainer.accelerator=gpu", "trainer"),
         ("optimizer.lr=-1", "optimizer"),
