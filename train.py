@@ -76,6 +76,7 @@ def discard(folder: Path) -> None:
 def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
     """Build what the configuration names, fit it, and return the summary of the finished run."""
     import lightning.pytorch as pl
+    import torch
 
     from stylization import model_file
     from stylization.callbacks import Profile
@@ -84,6 +85,7 @@ def train(config: DictConfig, choices: dict[str, str]) -> "Summary":
 
     quiet()
     keep_memory()
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # it all is written
     launch.count_as_torchrun()
     last = Path(config.folder) / "checkpoints" / "last.ckpt"
     if launch.restarted() and config.resume is None and last.exists():

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,9 +179,9 @@ class _Bytes(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not func.is_view:
-            found = [*args, *(result if isinstance(result, tuple | list) else [result])]
-            self.total += sum(x.numel() * x.element_size() for x in found if isinstance(x, Tensor))
+        if not (func.is_view or func is torch.ops.aten._unsafe_view.default):
+            found = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
+            self.total += sum(x.numel() * x.element_size() for x in found)
         return result
 
 
@@ -212,6 +213,7 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--json", type=Path, help="write the figures to this file, too")
     made.add_argument("--readme", action="store_true", help="put the table in its place in README.md")
+    made.set_defaults(device="cpu")  # of those that are not asked
     return made
 
 
@@ -219,7 +221,12 @@ def publish(name: str, rows: Sequence[Row], options: argparse.Namespace, note: s
     """Print rows as a Markdown table below a line that says where, when and with what they were measured; write them
     where the options want them."""
     command = " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *(a for a in sys.argv[1:] if a != "--readme")])
-    facts = {"machine": machine(), "versions": _versions(), "date": date.today().isoformat(), "command": command}
+    facts = {
+        "machine": machine(options.device),
+        "versions": _versions(),
+        "date": date.today().isoformat(),
+        "command": command,
+    }
     told = f"*`uv run {command}`: {facts['machine']}, {facts['versions']}, {facts['date']}.{' ' * bool(note)}{note}*"
     text = f"{told}\n\n{markdown(rows)}"
     print(text, flush=True)
@@ -254,10 +261,10 @@ def _cell(value: str | float | Spread) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def machine() -> str:
+def machine(device: str = "cpu") -> str:
     """What this was run on, as a reader would say it."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     told = info.read_text() if info.exists() else ""
     found = re.search(r"model name\s*: (.*)", told)

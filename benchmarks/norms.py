@@ -40,6 +40,7 @@ def main() -> None:
     keep_memory()
     rows: list[common.Row] = []
     for shape in SHAPES:
+        torch.compiler.reset()  # each shape its own code: what is compiled for all shapes is slower
         contenders = passes(shape, options.device, options.compile)
         seconds = common.turns(contenders | common.ceilings(options.device), options.num_turns)
         _, bytes_per_s = common.ceiling(seconds)
@@ -61,21 +62,20 @@ def main() -> None:
 
 def passes(shape: tuple[int, ...], device: str, compiled: bool) -> dict[str, Callable[[], None]]:
     """Forward and backward of each norm."""
-    x = torch.randn(shape, device=device)
+    x, dy = torch.randn(2, *shape, device=device)
     theirs = nn.InstanceNorm2d(shape[1], affine=True).to(device)
-    found: dict[str, Callable[[], None]] = {COMMON: partial(forward_and_backward, theirs, x)}
-    x = x.contiguous(memory_format=torch.channels_last)
+    found: dict[str, Callable[[], None]] = {COMMON: partial(forward_and_backward, theirs, x, dy)}
+    x, dy = (t.contiguous(memory_format=torch.channels_last) for t in (x, dy))
     for name, settings in NORMS.items():
         norm = Norm(shape[1], **settings).to(device)
-        found[name] = partial(forward_and_backward, norm, x)
+        found[name] = partial(forward_and_backward, norm, x, dy)
         if compiled:
-            found[f"{name}, compiled"] = partial(forward_and_backward, torch.compile(norm), x)
+            found[f"{name}, compiled"] = partial(forward_and_backward, torch.compile(norm, dynamic=False), x, dy)
     return found
 
 
-def forward_and_backward(norm: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> None:
-    x = x.detach().requires_grad_()
-    norm(x).backward(x.detach())
+def forward_and_backward(norm: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, dy: torch.Tensor) -> None:
+    norm(x.detach().requires_grad_()).backward(dy)
 
 
 if __name__ == "__main__":
