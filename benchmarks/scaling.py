@@ -26,16 +26,19 @@ LINKS = {
 
 
 def counted(size_px: int) -> tuple[float, int]:
-    """Floating-point operations for an image of a step, and the gradient's bytes, of the recipe johnson2016."""
-    generator = Johnson(Norm, width=32)
+    """Floating-point operations for an image of a step, and the gradient's bytes, of the recipe johnson2016.
+
+    In float64: what CPUs do for float32 with fewer multiplications (`stylization.winograd`) GPUs have otherwise.
+    """
+    generator = Johnson(Norm, width=32).double()
     objective = Objective(
-        VGG(VGG16_DEPTHS, VGG_WIDTHS),
-        torch.rand(1, 3, size_px, size_px),
+        VGG(VGG16_DEPTHS, VGG_WIDTHS).double(),
+        torch.rand(1, 3, size_px, size_px, dtype=torch.float64),
         content_layers=["relu3_3"],
         style_layers=["relu1_2", "relu2_2", "relu3_3", "relu4_3"],
         weights={"content": 1.0, "style": 1.0, "tv": 0.0},
     )
-    content = torch.rand(1, 3, size_px, size_px)
+    content = torch.rand(1, 3, size_px, size_px, dtype=torch.float64)
     with FlopCounterMode(display=False) as counter:
         objective.total(objective(generator(content), content)).backward()
     return counter.get_total_flops(), 4 * parameter_count(generator)

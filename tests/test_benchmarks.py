@@ -64,7 +64,12 @@ def test_a_table_is_printed_written_and_put_into_its_place(
     monkeypatch.setattr(sys, "argv", ["benchmarks/step.py", "--readme"])
     (tmp_path / "README.md").write_text("before\n<!-- step -->\nold\n<!-- end of step -->\nafter\n")
     rows = [{"step": "ours", "s": common.spread([1.0, 2.0, 4.0]), "GB": 1.5}, {"step": "theirs", "s": 3}]
-    common.publish("step", rows, argparse.Namespace(json=tmp_path / "found" / "step.json", readme=True), "Three turns.")
+    common.publish(
+        "step",
+        rows,
+        argparse.Namespace(device="cpu", json=tmp_path / "found" / "step.json", readme=True),
+        "Three turns.",
+    )
     table = "| step | s | GB |\n| --- | ---: | ---: |\n| ours | 2 (1 to 4) | 1.5 |\n| theirs | 3 |  |\n"
     assert table in capsys.readouterr().out
     readme = (tmp_path / "README.md").read_text()
