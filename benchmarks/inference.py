@@ -71,7 +71,8 @@ def measured(
     contenders: dict[str, Callable[[], object]] = {common.RIVAL: lambda: rival(x), OURS: lambda: ours(x)}
     counted = {name: common.arithmetic(run) for name, run in contenders.items()}
     if onnx is not None:
-        contenders[ONNX] = lambda: onnx(pixels[0])
+        photographs = x.numpy()
+        contenders[ONNX] = lambda: onnx.paint(photographs)
     seconds = common.turns(contenders | common.ceilings(options.device), options.num_turns)
     flops_per_s, _ = common.ceiling(seconds)
     rows: list[common.Row] = []
