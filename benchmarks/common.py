@@ -261,7 +261,7 @@ def _cell(value: str | float | Spread) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def machine(device: str = "cpu") -> str:
+def machine(device: str) -> str:
     """What this was run on, as a reader would say it."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -40,7 +40,7 @@ def main() -> None:
     keep_memory()
     rows: list[common.Row] = []
     for shape in SHAPES:
-        torch.compiler.reset()  # each shape its own code: what is compiled for all shapes is slower
+        torch.compiler.reset()  # each shape its own code, and no limit on how often a norm is compiled anew
         contenders = passes(shape, options.device, options.compile)
         seconds = common.turns(contenders | common.ceilings(options.device), options.num_turns)
         _, bytes_per_s = common.ceiling(seconds)

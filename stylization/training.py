@@ -66,8 +66,8 @@ class Training(pl.LightningModule):
 
     def training_step(self, content: Tensor, batch_idx: int) -> Tensor:
         terms = self.evaluate(content, wanted=self._drawn(len(content)))
-        self._note(**terms)
         values = torch.stack([value.detach() for value in terms.values()])
+        self._note(tuple(terms), values)
         if self._is_logged:  # of the whole batch, all ranks'
             values = self.trainer.strategy.reduce(values)
         self.log_dict({f"train/{name}": value for name, value in zip(terms, values, strict=True)})
@@ -153,7 +153,7 @@ class Training(pl.LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.generator.parameters() if p.grad is not None)
         if getattr(self.trainer.precision_plugin, "scaler", None) is None:  # it skips the steps that overflow
-            self._note(gradient=norm)
+            self._note(("gradient",), norm[None])
         self.log("train/gradient_norm", norm)  # before it is clipped
         if self._is_logged:
             self._stop_if_not_finite()
@@ -175,10 +175,9 @@ class Training(pl.LightningModule):
         state = super().state_dict(*args, **kwargs)
         return {key: value for key, value in state.items() if not key.startswith("objective.")}
 
-    def _note(self, **values: Tensor) -> None:
+    def _note(self, names: tuple[str, ...], values: Tensor) -> None:
         """Remember, on the device, the first step at which one of these was not finite: to look would be to wait."""
-        names, finite = tuple(values), torch.isfinite(torch.stack([value.detach() for value in values.values()]))
-        steps = torch.where(finite, NEVER, self.global_step)
+        steps = torch.where(torch.isfinite(values), NEVER, self.global_step)
         self.not_finite[names] = torch.minimum(self.not_finite.get(names, steps), steps)
 
     def _stop_if_not_finite(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightning.pytorch as pl
@@ -121,9 +120,8 @@ class Profile(Profiler):
         if self.tracer is not None:
             self.tracer.stop()
             if self._is_rank_zero:
-                with TemporaryDirectory(dir=self.folder) as folder:  # so that the name means a whole trace
-                    self.tracer.export_chrome_trace(f"{folder}/trace.json")
-                    (Path(folder) / "trace.json").replace(self.folder / "trace.json")
+                with written_whole(self.folder / "trace.json") as file:
+                    self.tracer.export_chrome_trace(file.name)
             self.tracer = None
 
     @property
