@@ -1,4 +1,4 @@
-"""Style pictures drawn by code: nine bundled paintings and the painters that made them."""
+"""Style pictures drawn by code: the bundled pictures and the painters that drew them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,26 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-# Each style and the module whose function of the same name paints it. Modules are named rather than
-# imported because callers that only want a bundled picture should not pay for scipy.
-PAINTERS: dict[str, str] = {
-    "candy": "pebbles",
-    "constructivist": "poster",
-    "ink": "hatching",
-    "marble": "stone",
-    "mosaic": "tesserae",
-    "pointillism": "dots",
-    "stained_glass": "panes",
-    "swirl": "brushwork",
-    "waves": "woodblock",
-}
+# The styles. A module of the same name in `painters` paints each; it is imported when it draws, because callers that
+# only want a bundled picture should not pay for scipy.
+PAINTERS = (
+    "batik",
+    "candy",
+    "comic",
+    "constructivist",
+    "cubist",
+    "ink",
+    "marble",
+    "mosaic",
+    "oil",
+    "pastel",
+    "pointillism",
+    "stained_glass",
+    "swirl",
+    "watercolor",
+    "waves",
+    "woodcut",
+)
 
 LEAST_PX = 32  # relu4_1 sees a picture of this size as 4x4
 PICTURES = Path(__file__).parent / "pictures"
@@ -49,7 +56,7 @@ def draw(name: str, size_px: int = 640, seed: int = 0) -> Image.Image:
 
     if name not in PAINTERS:
         raise KeyError(f"no painter {name!r}; there are {', '.join(names())}")
-    painter = getattr(import_module(f".{PAINTERS[name]}", __name__), name)
+    painter = getattr(import_module(f".painters.{name}", __name__), name)
     # Painters work at twice the size with hard edges; averaging 2 x 2 pixels is the antialiasing.
     painting = painter(2 * size_px, np.random.default_rng(seed))
     reduced = painting.reshape(size_px, 2, size_px, 2, 3).mean(axis=(1, 3))

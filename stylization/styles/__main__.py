@@ -12,7 +12,8 @@ from PIL import Image
 from stylization.styles import PICTURES, draw, names
 
 BEST_QUALITY = 92
-HEAVIEST_BYTES = 260_000
+LEAST_QUALITY = 70
+HEAVIEST_BYTES = 200_000
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PICTURES, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--size", type=int, default=640, metavar="PX", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="and lay the shipped ones out as one picture")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="also write a contact sheet of the bundled pictures, e.g. docs/styles.png")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names()):
         parser.error(f"unknown style {', '.join(sorted(unknown))}; choose from {', '.join(names())}")
@@ -38,8 +39,8 @@ def main() -> None:
         print(arguments.sheet)
 
 
-def sheet(columns: int = 9, side: int = 130, gap: int = 6) -> Image.Image:
-    """The shipped pictures side by side, by name, on white."""
+def sheet(columns: int = 4, side: int = 240, gap: int = 8) -> Image.Image:
+    """Lay the bundled pictures out in rows, sorted by name, on white."""
     rows = -(-len(names()) // columns)
     canvas = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
     for number, name in enumerate(names()):
@@ -52,8 +53,8 @@ def sheet(columns: int = 9, side: int = 130, gap: int = 6) -> Image.Image:
 
 
 def jpeg(picture: Image.Image) -> bytes:
-    """The picture as a JPEG of the best quality that keeps a bundled picture light."""
-    for quality in range(BEST_QUALITY, 80, -1):
+    """Encode the picture as a JPEG of the best quality that keeps it within HEAVIEST_BYTES."""
+    for quality in range(BEST_QUALITY, LEAST_QUALITY - 1, -1):
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=quality, optimize=True)
         if len(file.getvalue()) <= HEAVIEST_BYTES:
