@@ -42,14 +42,17 @@ class Canvas:
     def stroke(
         self, path: Array, width_px: float, color: Array, rng: np.random.Generator, bristles: int = 5, streak: float = 0.1
     ) -> None:
-        """Draw one loaded brush along a path: broad bristles side by side with ragged ends.
+        """Draw one loaded brush along a path: broad bristles side by side, with round and slightly ragged ends.
 
         `streak` is the relative deviation of the paint between bristles. The paint is thickest at the sides.
         """
+        path = curve(path)
         normal = normals(path)
         edges = np.linspace(-0.5, 0.5, bristles + 1) * width_px
         middle = np.abs(np.linspace(-1.0, 1.0, bristles))
-        trim = 1.2 * middle**2 + rng.uniform(0.0, 1.0, (2, bristles))
+        step = np.hypot(*(path[-1] - path[0])) / len(path) + 0.02 * width_px
+        trim = width_px * (0.30 * middle**2 + rng.uniform(0.0, 0.20, (2, bristles))) / step
+        trim = trim.clip(0.0, len(path) / 3)
         for i in rng.permutation(bristles):
             first, last = int(trim[0, i]), len(path) - int(trim[1, i])
             near, far = (path[first:last] + edge * normal[first:last] for edge in (edges[i], 1.04 * edges[i + 1]))

@@ -9,7 +9,7 @@ from skimage.segmentation import find_boundaries
 from stylization.styles.fields import Array, cells, noise, packed_circles, plane, scattered, smoothstep, warped
 from stylization.styles.pigment import lit, mixed, palette, varied
 
-FIELD = palette("1a4aa8", "2a74c4", "5fb0dc", "147a7c", "3fae74", "5a379a", "b4dce4", "a4d4b8")
+FIELD = palette("1a4aa8", "2a74c4", "5fb0dc", "147a7c", "2f9464", "5a379a", "b4dce4", "a4d4b8")
 ROSES = [
     palette("f6c445", "c22030", "f8e6b0", "b0306a", "e8842a"),
     palette("f3e6c0", "e8842a", "8c1c34", "f6c445", "2e9a6a"),
@@ -35,7 +35,7 @@ def stained_glass(size_px: int, rng: np.random.Generator) -> Array:
     shift = varied(np.full((number.max() + 1, 3), 0.5), rng, lightness=6.0, hue=6.0) - 0.5
     lead = ndimage.distance_transform_edt(~find_boundaries(number)) - 3.4 * unit
     heart = smoothstep(0.0, 16 * unit, lead)
-    light = 0.70 + 0.54 * heart + 0.07 * noise(size_px, 34 * unit, rng)
+    light = 0.68 + 0.46 * heart + 0.07 * noise(size_px, 34 * unit, rng)
     glass = ((tint + shift[number]).clip(0.02, 1.0) ** 1.15 * light[..., None]).clip(0.0, 1.0)
     color = mixed(LEAD, glass, smoothstep(-0.5 * unit, 0.7 * unit, lead))
     return lit(color, 1.2 * unit * smoothstep(0.0, -3.4 * unit, lead), depth=0.8, soften_px=0.8 * unit)

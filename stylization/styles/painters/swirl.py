@@ -26,7 +26,7 @@ def swirl(size_px: int, rng: np.random.Generator) -> Array:
     for width, length, spacing in LAYERS:
         x, y = scattered(size_px, spacing * unit, rng)
         lengths = length * unit * rng.uniform(0.7, 1.2, len(x))
-        paths = streamlines(current, x, y, lengths, steps=18)
+        paths = streamlines(current, x, y, lengths, steps=14)
         value = sample(tone, x, y) + rng.normal(0.0, 0.05, len(x))
         colors = varied(ramp(NIGHT, value.clip(0.0, 1.0)), rng, lightness=4.0, hue=4.0)
         for path, color in zip(paths, colors, strict=True):

@@ -10,9 +10,9 @@ from stylization.styles.pigment import palette
 PAPER = palette("fbf7ee")[0]
 # Neighbors mix without turning to mud.
 PIGMENTS = palette("2f74b8", "3fa9a4", "8fb84e", "efb043", "e5763f", "d65a80", "7f5dab")
-DARK = palette("22315e")[0]
+DARK = palette("2c4682")[0]
 # Spacing and radius of washes in px at 640, load of pigment, and share of dark ones.
-LAYERS = [(170.0, 86.0, 0.7, 0.0), (140.0, 52.0, 0.95, 0.12), (120.0, 27.0, 1.1, 0.3)]
+LAYERS = [(170.0, 86.0, 0.7, 0.0), (140.0, 54.0, 1.0, 0.12), (120.0, 30.0, 1.15, 0.25)]
 
 
 def watercolor(size_px: int, rng: np.random.Generator) -> Array:
@@ -27,8 +27,8 @@ def watercolor(size_px: int, rng: np.random.Generator) -> Array:
             tone = sample(hue, np.array([x]), np.array([y]))[0] + rng.normal(0.0, 0.6)
             pigment = DARK if rng.random() < dark else PIGMENTS[round(3.0 + 1.6 * tone) % len(PIGMENTS)]
             shore = np.roll(shore, rng.integers(size_px, size=2), axis=(0, 1))
-            part = window(size_px, x, y, 2.2 * radius * unit)
-            density = load * rng.uniform(0.6, 1.2) * _wash(x, y, radius * unit, part, shore[part], unit, rng)
+            part = window(size_px, x, y, (2.2 * radius + 60.0) * unit)
+            density = load * rng.uniform(0.6, 1.2) * _wash(x, y, radius * unit, part, min(1.0, radius / 45.0) * shore[part], unit, rng)
             absorbed[part] -= density[..., None] * np.log(pigment.clip(0.03, 0.97))
     return (PAPER * np.exp(-absorbed * settled[..., None])).clip(0.0, 1.0)
 
