@@ -1,6 +1,6 @@
 """A model of many styles: against one model for each, and by strength and size of strokes.
 
-    uv run train.py norm=conditional style=all trainer.max_steps=1350 hydra.run.dir=outputs/styles/all
+    uv run train.py norm=conditional style=all trainer.max_steps=2400 hydra.run.dir=outputs/styles/all
     uv run stylization sweep sweeps/styles.yaml --output outputs/styles/single
     uv run benchmarks/styles.py outputs/styles/all --singles outputs/styles/single
 

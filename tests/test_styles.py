@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from stylization.styles import PICTURES, draw, names, picture_path
 
@@ -23,15 +24,39 @@ def small() -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", names())
-def test_bundled_picture_is_a_large_colour_picture_of_full_tonal_range(name: str) -> None:
+def test_bundled_picture_is_a_large_color_picture_of_full_tonal_range(name: str) -> None:
     """Every registered style ships a picture fit to be a style."""
     with Image.open(picture_path(name)) as picture:
         assert picture.mode == "RGB"
         assert min(picture.size) >= 512
-        grey = np.asarray(picture.convert("L"))
-    dark, light = np.percentile(grey, [2, 98])
+        gray = np.asarray(picture.convert("L"))
+    dark, light = np.percentile(gray, [2, 98])
     assert dark < 50
     assert light > 200
+
+
+@pytest.mark.parametrize("name", names())
+def test_bundled_picture_consists_of_large_shapes(name: str) -> None:
+    """Shapes of a few pixels become dots and lattices in a stylization: blurring over 4 px loses little contrast."""
+    with Image.open(picture_path(name)) as picture:
+        luma = np.asarray(picture.convert("L"), dtype=float)
+    assert ndimage.gaussian_filter(luma, 4.0).var() > 0.42 * luma.var()
+
+
+@pytest.mark.parametrize("name", names())
+def test_bundled_picture_is_covered_evenly(name: str) -> None:
+    """Every ninth of the picture has contrast; an empty area would teach a generator to paint nothing."""
+    with Image.open(picture_path(name)) as picture:
+        luma = np.asarray(picture.convert("L"), dtype=float)
+    third = luma.shape[0] // 3
+    parts = luma[: 3 * third, : 3 * third].reshape(3, third, 3, third)
+    assert parts.std(axis=(1, 3)).min() > 0.35 * luma.std()
+
+
+@pytest.mark.parametrize("name", names())
+def test_bundled_picture_is_light(name: str) -> None:
+    """All pictures together are part of the package."""
+    assert picture_path(name).stat().st_size <= 200_000
 
 
 def test_every_bundled_file_has_a_painter() -> None:

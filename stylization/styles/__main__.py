@@ -23,7 +23,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=PICTURES, metavar="DIR", help="default: %(default)s")
     parser.add_argument("--size", type=int, default=640, metavar="PX", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="also write a contact sheet of the bundled pictures, e.g. docs/styles.png")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        metavar="FILE",
+        help="also write a contact sheet of the bundled pictures, e.g. docs/styles.png",
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(names()):
         parser.error(f"unknown style {', '.join(sorted(unknown))}; choose from {', '.join(names())}")
@@ -35,11 +40,11 @@ def main() -> None:
         path.write_bytes(jpeg(draw(name, arguments.size, arguments.seed)))
         print(f"{path}  {time.perf_counter() - start:.1f} s")
     if arguments.sheet:
-        sheet().save(arguments.sheet)
+        sheet().quantize(256).save(arguments.sheet, optimize=True)
         print(arguments.sheet)
 
 
-def sheet(columns: int = 4, side: int = 240, gap: int = 8) -> Image.Image:
+def sheet(columns: int = 4, side: int = 208, gap: int = 8) -> Image.Image:
     """Lay the bundled pictures out in rows, sorted by name, on white."""
     rows = -(-len(names()) // columns)
     canvas = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")

@@ -1,4 +1,4 @@
-"""A canvas painted with polygons, lines and brush strokes, which records how thick the paint is; curves to draw with."""
+"""A canvas for polygons, lines and brush strokes that records how thick the paint is, and curves to draw with."""
 
 from __future__ import annotations
 
@@ -40,7 +40,13 @@ class Canvas:
         self._relief.ellipse(box, fill=height)
 
     def stroke(
-        self, path: Array, width_px: float, color: Array, rng: np.random.Generator, bristles: int = 5, streak: float = 0.1
+        self,
+        path: Array,
+        width_px: float,
+        color: Array,
+        rng: np.random.Generator,
+        bristles: int = 5,
+        streak: float = 0.1,
     ) -> None:
         """Draw one loaded brush along a path: broad bristles side by side, with round and slightly ragged ends.
 
@@ -112,7 +118,8 @@ def ellipse(x: float, y: float, radius_px: float, flatness: float = 1.0, turn: f
     """Return the outline (count, 2) of a turned ellipse."""
     angle = np.linspace(0.0, 2.0 * np.pi, count, endpoint=False)
     points = radius_px * np.stack([np.cos(angle), flatness * np.sin(angle)], axis=-1)
-    return points @ rotation(turn) + np.array([x, y])
+    placed: Array = points @ rotation(turn) + np.array([x, y])
+    return placed
 
 
 def rotation(angle: float) -> Array:

@@ -18,7 +18,12 @@ RINGS = [
     palette("5a2a5e", "a678b4", "f2dcea", "d83a3f", "fbe9dc"),
     palette("7d1226", "e86a3a", "fbe6b8", "3f7fb8", "173a66"),
 ]
-LOLLIPOPS = [palette("d83a3f", "fbeee0"), palette("e8a93a", "8f1c30"), palette("4a8cc4", "fbf3e6"), palette("e58aa4", "7d1226")]
+LOLLIPOPS = [
+    palette("d83a3f", "fbeee0"),
+    palette("e8a93a", "8f1c30"),
+    palette("4a8cc4", "fbf3e6"),
+    palette("e58aa4", "7d1226"),
+]
 
 
 def candy(size_px: int, rng: np.random.Generator) -> Array:
@@ -50,7 +55,7 @@ def _vines(size_px: int, rng: np.random.Generator) -> Array:
         turns = rng.choice([-1.0, 1.0]) * rng.uniform(1.1, 1.7)
         path = spiral(center_x, center_y, rng.uniform(38.0, 75.0) * unit, turns, rng.uniform(0.0, 6.3))
         canvas.polygon(tapered(path, np.linspace(17.0, 5.0, len(path)) * unit), np.ones(3))
-        canvas.dot(*path[-1], 5.0 * unit, np.ones(3))
+        canvas.dot(path[-1, 0], path[-1, 1], 5.0 * unit, np.ones(3))
     return canvas.color()[..., 0]
 
 

@@ -67,5 +67,7 @@ def _bar(unit: float, number: int, rng: np.random.Generator) -> Pieces:
     if number % 4 == 1:
         return [(_box(length, width, shift), NO_HOLE) for shift in (-width, width)]
     if number % 4 == 3:
-        return [(np.array([(0.28 * length, 0.0), (-0.28 * length, -2.2 * width), (-0.28 * length, 2.2 * width)]), NO_HOLE)]
+        return [
+            (np.array([(0.28 * length, 0.0), (-0.28 * length, -2.2 * width), (-0.28 * length, 2.2 * width)]), NO_HOLE)
+        ]
     return [(_box(length, width), NO_HOLE)]

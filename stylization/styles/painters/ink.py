@@ -17,7 +17,9 @@ def ink(size_px: int, rng: np.random.Generator) -> Array:
     unit = size_px / 640.0
     color = np.broadcast_to(PAPER, (size_px, size_px, 3)) * (1.0 + 0.02 * noise(size_px, 80 * unit, rng))[..., None]
 
-    def brush(x: float, y: float, length: float, width: float, angle: float, paint: Array, load: float, dry: bool) -> None:
+    def brush(
+        x: float, y: float, length: float, width: float, angle: float, paint: Array, load: float, dry: bool
+    ) -> None:
         path = _sweep(x, y, length * unit * rng.uniform(0.8, 1.2), angle, rng)
         part = window(size_px, x, y, 0.9 * length * unit)
         stroke = _stroke(part, path, width * unit * rng.uniform(0.8, 1.2), rng, dry)
@@ -50,7 +52,7 @@ def _sweep(x: float, y: float, length: float, angle: float, rng: np.random.Gener
 def _stroke(part: tuple[slice, slice], path: Array, width: float, rng: np.random.Generator, dry: bool) -> Array:
     """Return the mask of one stroke: it lands round, swells and lifts; a dry one parts into broad hairs."""
     at = np.linspace(0.0, 1.0, len(path))
-    pressure = np.sqrt(np.sin(np.pi * (0.02 + 0.96 * at) ** 0.75).clip(0.0)) * (0.9 + 0.15 * np.sin(6.0 * at + 6.3 * rng.random()))
+    pressure = np.sqrt(np.sin(np.pi * at**0.75).clip(0.0)) * (0.9 + 0.15 * np.sin(6.0 * at + 6.3 * rng.random()))
     widths = width * pressure * np.where(at > 0.5, 1.2 - 0.4 * at, 1.0)
     stroke = mask(part, tapered(path, widths))
     if not dry:
@@ -59,5 +61,7 @@ def _stroke(part: tuple[slice, slice], path: Array, width: float, rng: np.random
     for side in rng.permutation([-0.33, -0.12, 0.1, 0.3])[:3]:
         hair = path[int(len(path) * rng.uniform(0.45, 0.75)) :]
         tail = widths[-len(hair) :]
-        gaps.append(tapered(hair + side * tail[:, None] * normals(hair), 0.2 * tail.max() * np.linspace(0.05, 1.0, len(hair))))
+        gaps.append(
+            tapered(hair + side * tail[:, None] * normals(hair), 0.2 * tail.max() * np.linspace(0.05, 1.0, len(hair)))
+        )
     return stroke * (1.0 - mask(part, *gaps))

@@ -23,7 +23,9 @@ def oil(size_px: int, rng: np.random.Generator) -> Array:
     canvas = Canvas(size_px, AUTUMN[0])
     for width, length, spacing in LAYERS:
         x, y = scattered(size_px, spacing * unit, rng)
-        paths = streamlines((np.cos(angle), np.sin(angle)), x, y, length * unit * rng.uniform(0.7, 1.2, len(x)), steps=10)
+        paths = streamlines(
+            (np.cos(angle), np.sin(angle)), x, y, length * unit * rng.uniform(0.7, 1.2, len(x)), steps=10
+        )
         level = (sample(value, x, y) + rng.normal(0.0, 0.13, len(x))).clip(0.0, 1.0)
         warm = (sample(warmth, x, y) + rng.normal(0.0, 0.3, len(x)) > -0.25)[:, None]
         colors = varied(np.where(warm, ramp(AUTUMN, level), ramp(COOL, level)), rng, lightness=3.0, hue=3.0)

@@ -12,7 +12,7 @@ PAPER = palette("fbf7ee")[0]
 PIGMENTS = palette("2f74b8", "3fa9a4", "8fb84e", "efb043", "e5763f", "d65a80", "7f5dab")
 DARK = palette("2c4682")[0]
 # Spacing and radius of washes in px at 640, load of pigment, and share of dark ones.
-LAYERS = [(170.0, 86.0, 0.7, 0.0), (140.0, 54.0, 1.0, 0.12), (120.0, 30.0, 1.15, 0.25)]
+LAYERS = [(170.0, 86.0, 0.6, 0.0), (140.0, 54.0, 0.85, 0.12), (120.0, 30.0, 1.15, 0.25)]
 
 
 def watercolor(size_px: int, rng: np.random.Generator) -> Array:
@@ -28,9 +28,12 @@ def watercolor(size_px: int, rng: np.random.Generator) -> Array:
             pigment = DARK if rng.random() < dark else PIGMENTS[round(3.0 + 1.6 * tone) % len(PIGMENTS)]
             shore = np.roll(shore, rng.integers(size_px, size=2), axis=(0, 1))
             part = window(size_px, x, y, (2.2 * radius + 60.0) * unit)
-            density = load * rng.uniform(0.6, 1.2) * _wash(x, y, radius * unit, part, min(1.0, radius / 45.0) * shore[part], unit, rng)
+            roughness = min(1.0, radius / 45.0)
+            density = _wash(x, y, radius * unit, part, roughness * shore[part], unit, rng)
+            density *= load * rng.uniform(0.6, 1.2)
             absorbed[part] -= density[..., None] * np.log(pigment.clip(0.03, 0.97))
-    return (PAPER * np.exp(-absorbed * settled[..., None])).clip(0.0, 1.0)
+    painting: Array = PAPER * np.exp(-absorbed * settled[..., None])
+    return painting.clip(0.0, 1.0)
 
 
 def _wash(

@@ -19,12 +19,14 @@ def waves(size_px: int, rng: np.random.Generator) -> Array:
     """Stack rows of breakers from the top to the bottom, each row over the one behind it."""
     unit = size_px / 640.0
     canvas = Canvas(size_px, SAND)
-    for row in range(8):
-        base, height = unit * (70.0 + 108.0 * row), 190.0 * unit
+    for row in range(7):
+        base, height = unit * (-20.0 + 134.0 * row), 235.0 * unit
         spacing = 1.55 * height
         _trough(canvas, size_px, base - 0.1 * height, unit, rng)
         for i in rng.permutation(int(size_px / spacing) + 3):
-            foot = np.array([(i - 0.9 + 0.5 * (row % 2)) * spacing + rng.normal(0.0, 0.1) * height, base + 0.3 * height])
+            foot = np.array(
+                [(i - 0.9 + 0.5 * (row % 2)) * spacing + rng.normal(0.0, 0.1) * height, base + 0.3 * height]
+            )
             heading = 1.0 if rng.random() < 0.8 else -1.0
             _wave(canvas, foot, height * rng.uniform(0.85, 1.15) * np.array([heading, 1.1]), unit, rng)
     return canvas.color()
@@ -60,7 +62,7 @@ def _wave(canvas: Canvas, foot: Array, size: Array, unit: float, rng: np.random.
 
     heading, height = float(np.sign(size[0])), abs(float(size[0]))
     scallops = height * np.where(np.arange(12) % 3 == 1, 0.085, 0.062)
-    foam = list(zip(back[32:68:3], scallops, strict=True))
+    foam = list(zip(back[30:66:3], scallops, strict=True))
     claws = [_claw(root, height * rng.uniform(0.95, 1.35), heading, rng) for root in front[46:68:5]]
     for grow, color in ((4.0 * unit, KEY), (0.0, FOAM)):
         for claw, widths in claws:
