@@ -191,7 +191,7 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
         ("norm=instnace", ["did you mean instance?", "batch, conditional, group, instance, layer, none, sync_batch"]),
         ("styl=mosaic", ["did you mean style?", "generator, logger"]),
         ("norm.epss=1", ["did you mean eps?", "affine, channels_per_group"]),
-        ("style=mosiac", ["did you mean mosaic?", "stained_glass, swirl, waves", "style.image=<path"]),
+        ("style=mosiac", ["did you mean mosaic?", "swirl, watercolor, waves, woodcut", "style.image=<path"]),
         ("experiment=jonson", ["did you mean johnson2016?"]),
         ("mosaic", ["key=value"]),
     ],
