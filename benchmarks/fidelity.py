@@ -6,13 +6,12 @@ For each style a width-16 generator is trained through VGG-16 and another throug
 4, 128 px, the same data, order and initial weights. On their outputs of held-out photographs after 50, 200 and 400
 steps the gradients of the two objectives over the pixels are compared by their cosine: of each style layer, of the
 content layer, and of the total (content relu2_2; style relu1_2, relu2_2, relu3_3 and relu4_3 at a weight of 6; relative
-units). Both generators are then judged by VGG-16 at 256 px. The last `--num-held-out` pictures of the folder, which
+units; total variation, the same for both, is left out). Both generators are then judged by VGG-16 at 256 px. The last `--num-held-out` pictures of the folder, which
 `stylization distill` does not train on, are those held out. With --cache, trained generators are kept and used again.
 """
 
-import argparse
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import common
@@ -25,10 +24,10 @@ from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from stylization import images, styles
-from stylization.content import Stream, folder, last_images
-from stylization.content.sources import Part, Source
+from stylization.content import Source, Stream, folder, last_images
+from stylization.content.sources import Part
 from stylization.content.stream import held_out
-from stylization.distillation.fidelity import CONTENT_LAYER, gradient, objective
+from stylization.distillation.fidelity import CONTENT, CONTENT_LAYER, STYLE_WEIGHT, TOTAL, gradients
 from stylization.distillation.matching import cosines
 from stylization.distillation.networks import LAYERS
 from stylization.errors import clear_errors, written_whole
@@ -41,15 +40,11 @@ from stylization.muon import Muon
 from stylization.normalization import Norm
 from stylization.objective import Objective
 
-WEIGHTS = {"content": 1.0, "style": 6.0, "tv": 0.1}
+WEIGHTS = {"content": 1.0, "style": STYLE_WEIGHT, "tv": 0.1}
 STEPS = (50, 200, 400)
 BATCH, SIZE_PX, STYLE_PX, JUDGED_PX = 4, 128, 384, 256
 TEACHER, STUDENT = "VGG-16", "compact"
-PARTS: Mapping[str, Mapping[str, float]] = {  # of the gradient, by the weights of the objective that has it
-    CONTENT_LAYER: {"content": 1.0, "style": 0.0, "tv": 0.0},
-    "style": {"content": 0.0, "style": 1.0, "tv": 0.0},
-    "total": WEIGHTS,
-}
+COLUMNS = (*LAYERS, CONTENT, TOTAL)
 
 
 def main() -> None:
@@ -68,35 +63,34 @@ def main() -> None:
         network.to(memory_format=torch.channels_last)
     source = folder(options.photos)
     last = last_images(source, options.num_held_out)
-    content = images.to_float(held_out(last, SIZE_PX))
-    judged = images.to_float(held_out(last, JUDGED_PX))
-    train = Part(source, np.arange(len(source) - len(last)))
+    content, judged = (images.to_float(held_out(last, size_px)) for size_px in (SIZE_PX, JUDGED_PX))
+    train_source = Part(source, np.arange(len(source) - len(last)))
     rows: list[common.Row] = []
     descent: list[common.Row] = []
-    totals: dict[str, list[float]] = {name: [] for name in networks}
+    totals: list[Tensor] = []
     for style in options.style:
         picture = styles.read(style, STYLE_PX)
-        generators = {name: trained(network, picture, train, options.cache) for name, network in networks.items()}
+        generators = {name: trained(each, picture, train_source, options.cache) for name, each in networks.items()}
         pictures = {"photographs": content} | {
-            f"trained through {name}, step {step}": painted(generator, content)
+            f"trained through {name}, {step} steps": painted(generator, content)
             for name, by_step in generators.items()
             for step, generator in by_step.items()
         }
         for name, x in pictures.items():
-            rows.append({"style": Path(style).stem, "pictures": name} | agreement(networks, picture, x, content))
+            row, total = agreement(networks, picture, x, content)
+            rows.append({"style": Path(style).stem, "pictures": name} | row)
+            totals.append(total)
             print(common.markdown(rows[-1:]), flush=True)
-            for network, found in each_total(networks, picture, x, content).items():
-                totals[network] += found
         descent.append({"style": Path(style).stem} | judgement(networks[TEACHER], picture, generators, judged))
         print(common.markdown(descent[-1:]), flush=True)
-    rows.append({"style": "all", "pictures": "all, mean"} | means(rows))
-    rank = spearmanr(totals[TEACHER], totals[STUDENT]).statistic
-    ratio = cost(networks, options.num_turns)
+    rows.append({"style": "mean", "pictures": "all outputs of generators"} | means(rows))
+    rank = spearmanr(*torch.cat(totals, 1).numpy()).statistic
+    share = cost(networks, options.num_turns)
     note = (
-        f"{len(content)} photographs; cosine of the gradients over pixels. Rank correlation of the totals {rank:.3f}. "
-        f"Cost of the loss, forward and backward, batch {BATCH}, {SIZE_PX} px: compact takes {ratio} of VGG-16's time."
+        f"{len(content)} photographs, {SIZE_PX} px. Rank correlation of the totals: {rank:.3f}. Forward and backward "
+        f"of the loss, batch {BATCH}, take compact {share} of VGG-16's time."
     )
-    common.publish("fidelity", rows, options, note, descent=descent, cost=ratio._asdict(), rank_correlation=rank)
+    common.publish("fidelity", rows, options, note, descent=descent, cost=share._asdict(), rank_correlation=rank)
     print(f"\n{common.markdown(descent)}")
 
 
@@ -122,7 +116,7 @@ def train(network: VGG, style: Tensor, source: Source) -> dict[str, Tensor]:
     """The weights after each of `STEPS`, as `<step>/<name>`; the settings of conf/, Muon with a one-cycle rate."""
     torch.manual_seed(0)
     generator = Johnson(Norm, width=16).to(memory_format=torch.channels_last)
-    held_to = objective(network, style, WEIGHTS)
+    held_to = objective(network, style)
     stream = Stream(source, SIZE_PX, seed=0)
     optimizer = Muon(generator.parameters())
     schedule = OneCycleLR(optimizer, 0.008, total_steps=max(STEPS), pct_start=0.1, cycle_momentum=False)
@@ -155,38 +149,18 @@ def painted(generator: Johnson, x: Tensor) -> Tensor:
     return torch.cat([generator(part) for part in x.split(5)])
 
 
-def agreement(networks: Mapping[str, VGG], style: Tensor, x: Tensor, content: Tensor) -> dict[str, float]:
-    """The mean cosine between the networks' gradients: of each layer and of the total."""
-    found = {layer: _cosine(networks, style, x, content, PARTS["style"], [layer]) for layer in LAYERS}
-    if not torch.equal(x, content):  # where a photograph is its own target there is no gradient
-        found["content"] = _cosine(networks, style, x, content, PARTS[CONTENT_LAYER], LAYERS)
-    return found | {"total": _cosine(networks, style, x, content, WEIGHTS, LAYERS)}
-
-
-def _cosine(
-    networks: Mapping[str, VGG],
-    style: Tensor,
-    x: Tensor,
-    content: Tensor,
-    weights: Mapping[str, float],
-    layers: tuple[str, ...] | list[str],
-) -> float:
-    held_to = [Objective(network, style, [CONTENT_LAYER], layers, weights) for network in networks.values()]
-    found = [
-        cosines(*(gradient(each, x_part, c_part) for each in held_to))
-        for x_part, c_part in zip(x.split(5), content.split(5), strict=True)
-    ]
-    return torch.cat(found).mean().item()
-
-
-@torch.no_grad()
-def each_total(
-    networks: Mapping[str, VGG], style: Tensor, x: Tensor, content: Tensor
-) -> dict[str, list[float]]:
-    """The total of every picture, as each network sees it."""
-    held_to = {name: objective(network, style, WEIGHTS) for name, network in networks.items()}
-    pairs = list(zip(x.split(1), content.split(1), strict=True))
-    return {name: [each.total(each(a, b)).item() for a, b in pairs] for name, each in held_to.items()}
+def agreement(networks: Mapping[str, VGG], style: Tensor, x: Tensor, content: Tensor) -> tuple[common.Row, Tensor]:
+    """The mean cosine between the networks' gradients of each term, and each network's totals, (2, b)."""
+    found: list[dict[str, Tensor]] = []
+    totals: list[Tensor] = []
+    for part, own in zip(x.split(5), content.split(5), strict=True):
+        (theirs, their_total), (ours, our_total) = (gradients(each, style, part, own) for each in networks.values())
+        found.append({name: cosines(ours[name], theirs[name]) for name in COLUMNS})
+        totals.append(torch.stack([their_total, our_total]))
+    row = {name: torch.cat([cosine[name] for cosine in found]).mean().item() for name in COLUMNS}
+    if torch.equal(x, content):
+        del row[CONTENT]  # a photograph is its own content: there is no gradient
+    return row, torch.cat(totals, 1)
 
 
 @torch.no_grad()
@@ -194,7 +168,7 @@ def judgement(
     teacher: VGG, style: Tensor, generators: Mapping[str, Mapping[int, Johnson]], photographs: Tensor
 ) -> dict[str, float]:
     """VGG-16's terms of the two generators at the end of their training, and the ratio of their totals."""
-    judge = objective(teacher, style, WEIGHTS)
+    judge = objective(teacher, style)
     found: dict[str, float] = {}
     for name, by_step in generators.items():
         terms = mean_terms(judge, painted(by_step[max(STEPS)], photographs), photographs)
@@ -203,24 +177,30 @@ def judgement(
 
 
 def means(rows: list[common.Row]) -> dict[str, float]:
-    """The mean of each column of numbers over the outputs of generators."""
-    outputs = [row for row in rows if str(row["pictures"]).startswith("trained")]
-    columns = [*LAYERS, "content", "total"]
-    return {column: float(np.mean([row[column] for row in outputs])) for column in columns}
+    """The mean of each column over the outputs of generators."""
+    outputs = [row for row in rows if row["pictures"] != "photographs"]
+    return {column: float(np.mean([row[column] for row in outputs])) for column in COLUMNS}
 
 
 def cost(networks: Mapping[str, VGG], num_turns: int) -> common.Spread:
-    """The compact network's share of VGG-16's time, of the objective's forward and backward, the two taking turns."""
+    """The compact network's share of VGG-16's time for the loss of a batch, forward and backward, turn by turn."""
     x = torch.rand(BATCH, 3, SIZE_PX, SIZE_PX).contiguous(memory_format=torch.channels_last)
-    contenders = {
-        name: _looking(objective(network, x[:1], WEIGHTS), x) for name, network in networks.items()
-    }
+    contenders = {name: _loss(objective(network, x[:1]), x) for name, network in networks.items()}
     seconds = common.turns(contenders, num_turns)
     return common.times_as_fast(seconds[TEACHER], seconds[STUDENT])
 
 
-def _looking(held_to: Objective, x: Tensor):  # type: ignore[no-untyped-def]
-    return lambda: gradient(held_to, 0.5 * x, x)
+def _loss(held_to: Objective, x: Tensor) -> Callable[[], None]:
+    def look() -> None:
+        stylized = (0.5 * x).requires_grad_()
+        held_to.total(held_to(stylized, x)).backward()
+
+    return look
+
+
+def objective(network: VGG, style: Tensor) -> Objective:
+    """What trains and judges the generators."""
+    return Objective(network, style, [CONTENT_LAYER], LAYERS, WEIGHTS)
 
 
 if __name__ == "__main__":

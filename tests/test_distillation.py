@@ -73,10 +73,10 @@ def test_a_student_as_wide_as_its_teacher_starts_as_its_copy(images: Tensor) -> 
     student = Student(WIDTHS)
     for layer, width in network.widths.items():
         student.maps[layer] = nn.Parameter(torch.zeros(width, width))
-    transplant(student, teacher, images)
-    finished = student.finished()
-    style = images[:1].flip(-1)
-    assert min(fidelity(finished, network, images, style).values()) > 0.95
+    noisy = [(images + strength * torch.randn_like(images)).clamp(0, 1) for strength in (0.0, 0.02, 0.1, 0.3)]
+    transplant(student, teacher, torch.cat(noisy))
+    found = fidelity(student.finished(), network, images, images[:1].flip(-1))
+    assert min(found.values()) > 0.9, found
 
 
 def test_what_a_rectifier_hides_is_free() -> None:
@@ -167,6 +167,7 @@ def test_a_killed_distillation_goes_on(
 ) -> None:
     monkeypatch.setattr(training, "NUM_INITIAL", 4)
     monkeypatch.setattr(training, "CHECKPOINT_STEPS", 2)
+    monkeypatch.setattr("stylization.distillation.fidelity.DESCENT_STEPS", 1)
     whole = _distilled(weights, photos, tmp_path / "whole.safetensors")
     advance = training.Distillation.advance
 
