@@ -1,156 +1,206 @@
-"""Does the compact loss network measure as VGG-19 does? Rank correlation of its terms with the teacher's on held-out
-photographs, and the cost of each, side by side.
+"""Does the compact loss network stand in for VGG-16? Agreement of their gradients, descent through each, and cost.
 
-    uv run benchmarks/fidelity.py --teacher vgg19.safetensors --photos photos
+    uv run benchmarks/fidelity.py --weights vgg16.safetensors --photos photos --style mosaic la_muse.jpg
 
-Takes the last `--num-held-out` pictures of the folder, which `stylization distill` leaves unread, and forms pairs of
-an image and a target. Images are other photographs, stylizations (some on their way, half of them led by the teacher
-and half by the compact network itself), noisy and blurred photographs; style targets are photographs and the bundled
-style pictures, content targets are the photographs that the images were made from.
+For each style a width-16 generator is trained through VGG-16 and another through the compact network: 400 steps, batch
+4, 128 px, the same data, order and initial weights. On their outputs of held-out photographs after 50, 200 and 400
+steps the gradients of the two objectives over the pixels are compared by their cosine: of each style layer, of the
+content layer, and of the total (content relu2_2; style relu1_2, relu2_2, relu3_3 and relu4_3 at a weight of 6; relative
+units; total variation, the same for both, is left out). Both generators are then judged by VGG-16 at 256 px. The last `--num-held-out` pictures of the folder, which
+`stylization distill` does not train on, are those held out. With --cache, trained generators are kept and used again.
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import common
 import numpy as np
 import torch
+from safetensors.torch import load_file, save
 from scipy.stats import spearmanr
 from torch import Tensor
-from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from stylization import images, styles
-from stylization.content import folder, last_images
+from stylization.content import Source, Stream, folder, last_images
+from stylization.content.sources import Part
 from stylization.content.stream import held_out
-from stylization.errors import InputError, clear_errors
-from stylization.loss_networks import compact, vgg19
-from stylization.loss_networks.vgg import VGG, VGG19_DEPTHS, VGG_WIDTHS
+from stylization.distillation.fidelity import CONTENT, CONTENT_LAYER, STYLE_WEIGHT, TOTAL, gradients
+from stylization.distillation.matching import cosines
+from stylization.distillation.networks import LAYERS
+from stylization.errors import clear_errors, written_whole
+from stylization.evaluation import mean_terms
+from stylization.generators import Johnson
+from stylization.loss_networks import compact, vgg16
+from stylization.loss_networks.vgg import VGG
 from stylization.memory import keep_memory
+from stylization.muon import Muon
+from stylization.normalization import Norm
 from stylization.objective import Objective
 
-WEIGHTS = {"content": 1.0, "style": 30.0, "tv": 0.1}  # of conf/objective/relative.yaml
-NUM_TARGETS = 12
-STEPS = (3, 10, 30, 60)  # of descent, at which a stylization is taken
+WEIGHTS = {"content": 1.0, "style": STYLE_WEIGHT, "tv": 0.1}
+STEPS = (50, 200, 400)
+BATCH, SIZE_PX, STYLE_PX, JUDGED_PX = 4, 128, 384, 256
+TEACHER, STUDENT = "VGG-16", "compact"
+COLUMNS = (*LAYERS, CONTENT, TOTAL)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True)
+    parser = common.parser(__doc__)
+    parser.add_argument("--weights", type=Path, help="VGG-16's (default: torchvision's)")
     parser.add_argument("--compact", type=Path, help="weights to measure (default: those that ship)")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--num-held-out", type=int, default=100)
-    parser.add_argument("--size-px", type=int, default=128)
-    parser.add_argument("--style-layers", nargs="+", default=["relu1_1", "relu2_1", "relu3_1"])
-    parser.add_argument("--content-layers", nargs="+", default=["relu3_4"])
+    parser.add_argument("--photos", type=Path, required=True, help="a folder of photographs")
+    parser.add_argument("--num-held-out", type=int, default=20)
+    parser.add_argument("--style", nargs="+", default=["mosaic"], help="bundled styles or pictures")
+    parser.add_argument("--cache", type=Path, help="a folder for the trained generators")
+    parser.add_argument("--num-turns", type=int, default=7, help="of the cost measurement")
     options = parser.parse_args()
     keep_memory()
-    torch.manual_seed(0)
-    networks = {"VGG-19": vgg19(options.teacher), "compact": compact(options.compact)}
-    photographs = images.to_float(held_out(last_images(folder(options.photos), options.num_held_out), options.size_px))
-
-    def objective(network: VGG, style: Tensor) -> Objective:
-        return Objective(network, style, options.content_layers, options.style_layers, WEIGHTS)
-
-    pairs = Pairs(photographs, networks, objective)
-    terms: dict[str, dict[str, list[float]]] = {}
-    for name, network in networks.items():
-        terms[name] = {
-            "style": [objective(network, target)(x, x)["style"].item() for x, target in tqdm(pairs.style, desc=name)],
-            "content": [objective(network, target)(x, target)["content"].item() for x, target in pairs.content],
+    networks: dict[str, VGG] = {TEACHER: vgg16(options.weights), STUDENT: compact(options.compact)}
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last)
+    source = folder(options.photos)
+    last = last_images(source, options.num_held_out)
+    content, judged = (images.to_float(held_out(last, size_px)) for size_px in (SIZE_PX, JUDGED_PX))
+    train_source = Part(source, np.arange(len(source) - len(last)))
+    rows: list[common.Row] = []
+    descent: list[common.Row] = []
+    totals: list[Tensor] = []
+    for style in options.style:
+        picture = styles.read(style, STYLE_PX)
+        generators = {name: trained(each, picture, train_source, options.cache) for name, each in networks.items()}
+        pictures = {"photographs": content} | {
+            f"trained through {name}, {step} steps": painted(generator, content)
+            for name, by_step in generators.items()
+            for step, generator in by_step.items()
         }
-    print(f"\n| term, {options.size_px} px | pairs | Spearman, all pairs | within a target, mean (least) |")
-    print("| --- | ---: | ---: | ---: |")
-    for term in ("style", "content"):
-        theirs, ours = (np.array(terms[name][term]) for name in ("VGG-19", "compact"))
-        within = [
-            spearmanr(a, b).statistic
-            for a, b in zip(np.split(theirs, NUM_TARGETS), np.split(ours, NUM_TARGETS), strict=True)
-        ]
-        print(
-            f"| {term} | {len(ours)} | {spearmanr(theirs, ours).statistic:.3f} "
-            f"| {np.mean(within):.3f} ({min(within):.3f}) |"
-        )
-    print(cost(options.size_px))
-
-
-class Pairs:
-    """(image, target) pairs of every quality: for each target 20 images and more."""
-
-    def __init__(self, photographs: Tensor, networks: dict[str, VGG], objective: Callable[[VGG, Tensor], Objective]):
-        size_px = photographs.shape[-1]
-        least = NUM_TARGETS // 2 + 7 * NUM_TARGETS
-        if len(photographs) < least:
-            raise InputError(f"{len(photographs)} photographs held out, {least} are needed: see --num-held-out")
-        names = styles.names()[: NUM_TARGETS // 2]
-        pictures = [styles.read(name, size_px)[..., :size_px, :size_px] for name in names]
-        self.style: list[tuple[Tensor, Tensor]] = []
-        self.content: list[tuple[Tensor, Tensor]] = []
-        targets = [*pictures, *photographs[: NUM_TARGETS // 2].split(1)]
-        for number, target in enumerate(tqdm(targets, desc="pairs")):
-            first = NUM_TARGETS // 2 + 7 * number  # seven photographs of its own for each target
-            own = photographs[first : first + 7]
-            guide = list(networks.values())[number % 2]
-            for n, photograph in enumerate(own.split(1)):
-                if n < 2:
-                    variants = stylizations(objective(guide, target), photograph)
-                elif n < 4:
-                    variants = [noisy(photograph, strength) for strength in (0.02, 0.08, 0.3)]
-                else:
-                    variants = [blurred(photograph, factor) for factor in (1.5, 3, 6)]
-                other = own[(n + 1) % 7 : (n + 1) % 7 + 1]
-                self.style += [(x, target) for x in (photograph, *variants)]
-                self.content += [(x, photograph) for x in (other, *variants)]
-
-
-def stylizations(objective: Objective, photograph: Tensor) -> list[Tensor]:
-    """The photograph at `STEPS` of Adam's descent of the objective over its pixels."""
-    x = photograph.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([x], lr=0.03)
-    taken = []
-    for step in range(1, max(STEPS) + 1):
-        optimizer.zero_grad()
-        objective.total(objective(x, photograph)).backward()
-        optimizer.step()
-        x.data.clamp_(0, 1)
-        if step in STEPS:
-            taken.append(x.detach().clone())
-    return taken
-
-
-def noisy(x: Tensor, strength: float) -> Tensor:
-    return (x + strength * torch.randn_like(x)).clamp(0, 1)
-
-
-def blurred(x: Tensor, factor: float) -> Tensor:
-    small = F.interpolate(x, scale_factor=1 / factor, mode="area")
-    return F.interpolate(small, size=x.shape[2:], mode="bilinear")
-
-
-def cost(size_px: int) -> str:
-    """The default objective's forward and backward on a batch of 4, the networks taking turns, to relu4_1.
-
-    What the convolutions hold does not change what they cost, so VGG-19's are random here: no file reaches that far.
-    """
-    x = torch.rand(4, 3, size_px, size_px)
-    layers = ["relu1_1", "relu2_1", "relu3_1", "relu4_1"]
-    networks = {"VGG-19": VGG(VGG19_DEPTHS, VGG_WIDTHS), "compact": compact()}
-    objectives = {name: Objective(network, x[:1], layers[-1:], layers, WEIGHTS) for name, network in networks.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in networks}
-    for turn in range(8):
-        for name, objective in objectives.items():
-            stylized = (0.5 * x).requires_grad_(True)
-            start = time.perf_counter()
-            objective.total(objective(stylized, x)).backward()
-            if turn:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(seconds["VGG-19"], seconds["compact"], strict=True)]
-    return (
-        f"\nloss forward + backward, batch 4, {size_px} px, to relu4_1, {torch.get_num_threads()} threads: VGG-19 "
-        f"costs {statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f}) times compact"
+        for name, x in pictures.items():
+            row, total = agreement(networks, picture, x, content)
+            rows.append({"style": Path(style).stem, "pictures": name} | row)
+            totals.append(total)
+            print(common.markdown(rows[-1:]), flush=True)
+        descent.append({"style": Path(style).stem} | judgement(networks[TEACHER], picture, generators, judged))
+        print(common.markdown(descent[-1:]), flush=True)
+    rows.append({"style": "mean", "pictures": "all outputs of generators"} | means(rows))
+    rank = spearmanr(*torch.cat(totals, 1).numpy()).statistic
+    share = cost(networks, options.num_turns)
+    note = (
+        f"{len(content)} photographs, {SIZE_PX} px. Rank correlation of the totals: {rank:.3f}. Forward and backward "
+        f"of the loss, batch {BATCH}, take compact {share} of VGG-16's time."
     )
+    common.publish("fidelity", rows, options, note, descent=descent, cost=share._asdict(), rank_correlation=rank)
+    print(f"\n{common.markdown(descent)}")
+
+
+def trained(network: VGG, style: Tensor, source: Source, cache: Path | None) -> dict[int, Johnson]:
+    """Generators after `STEPS` steps of one training through the network."""
+    path = None if cache is None else cache / f"{_digest(network, style)}.safetensors"
+    if path is not None and path.exists():
+        state = load_file(path)
+    else:
+        state = train(network, style, source)
+        if path is not None:
+            with written_whole(path) as file:
+                file.write(save(state))
+    generators = {}
+    for step in STEPS:
+        generators[step] = Johnson(Norm, width=16)
+        own = {k.partition("/")[2]: v for k, v in state.items() if k.startswith(f"{step}/")}
+        generators[step].load_state_dict(own)
+    return generators
+
+
+def train(network: VGG, style: Tensor, source: Source) -> dict[str, Tensor]:
+    """The weights after each of `STEPS`, as `<step>/<name>`; the settings of conf/, Muon with a one-cycle rate."""
+    torch.manual_seed(0)
+    generator = Johnson(Norm, width=16).to(memory_format=torch.channels_last)
+    held_to = objective(network, style)
+    stream = Stream(source, SIZE_PX, seed=0)
+    optimizer = Muon(generator.parameters())
+    schedule = OneCycleLR(optimizer, 0.008, total_steps=max(STEPS), pct_start=0.1, cycle_momentum=False)
+    state: dict[str, Tensor] = {}
+    capabilities = torch.cpu.get_capabilities()
+    bfloat16 = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    for step in tqdm(range(max(STEPS)), desc="training"):
+        x = images.to_float(torch.stack([stream[BATCH * step + i].pixels for i in range(BATCH)]))
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = held_to.total(held_to(generator(x), x))
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step + 1 in STEPS:
+            state |= {f"{step + 1}/{k}": v.detach().clone().contiguous() for k, v in generator.state_dict().items()}
+    return state
+
+
+def _digest(network: VGG, style: Tensor) -> str:
+    digest = hashlib.sha256(style.numpy().tobytes())
+    for parameter in network.parameters():
+        digest.update(parameter.detach().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def painted(generator: Johnson, x: Tensor) -> Tensor:
+    return torch.cat([generator(part) for part in x.split(5)])
+
+
+def agreement(networks: Mapping[str, VGG], style: Tensor, x: Tensor, content: Tensor) -> tuple[common.Row, Tensor]:
+    """The mean cosine between the networks' gradients of each term, and each network's totals, (2, b)."""
+    found: list[dict[str, Tensor]] = []
+    totals: list[Tensor] = []
+    for part, own in zip(x.split(5), content.split(5), strict=True):
+        (theirs, their_total), (ours, our_total) = (gradients(each, style, part, own) for each in networks.values())
+        found.append({name: cosines(ours[name], theirs[name]) for name in COLUMNS})
+        totals.append(torch.stack([their_total, our_total]))
+    row = {name: torch.cat([cosine[name] for cosine in found]).mean().item() for name in COLUMNS}
+    if torch.equal(x, content):
+        del row[CONTENT]  # a photograph is its own content: there is no gradient
+    return row, torch.cat(totals, 1)
+
+
+@torch.no_grad()
+def judgement(
+    teacher: VGG, style: Tensor, generators: Mapping[str, Mapping[int, Johnson]], photographs: Tensor
+) -> dict[str, float]:
+    """VGG-16's terms of the two generators at the end of their training, and the ratio of their totals."""
+    judge = objective(teacher, style)
+    found: dict[str, float] = {}
+    for name, by_step in generators.items():
+        terms = mean_terms(judge, painted(by_step[max(STEPS)], photographs), photographs)
+        found |= {f"{term}, {name}": terms[term] for term in ("content", "style", "total")}
+    return found | {"ratio": found[f"total, {STUDENT}"] / found[f"total, {TEACHER}"]}
+
+
+def means(rows: list[common.Row]) -> dict[str, float]:
+    """The mean of each column over the outputs of generators."""
+    outputs = [row for row in rows if row["pictures"] != "photographs"]
+    return {column: float(np.mean([row[column] for row in outputs])) for column in COLUMNS}
+
+
+def cost(networks: Mapping[str, VGG], num_turns: int) -> common.Spread:
+    """The compact network's share of VGG-16's time for the loss of a batch, forward and backward, turn by turn."""
+    x = torch.rand(BATCH, 3, SIZE_PX, SIZE_PX).contiguous(memory_format=torch.channels_last)
+    contenders = {name: _loss(objective(network, x[:1]), x) for name, network in networks.items()}
+    seconds = common.turns(contenders, num_turns)
+    return common.times_as_fast(seconds[TEACHER], seconds[STUDENT])
+
+
+def _loss(held_to: Objective, x: Tensor) -> Callable[[], None]:
+    def look() -> None:
+        stylized = (0.5 * x).requires_grad_()
+        held_to.total(held_to(stylized, x)).backward()
+
+    return look
+
+
+def objective(network: VGG, style: Tensor) -> Objective:
+    """What trains and judges the generators."""
+    return Objective(network, style, [CONTENT_LAYER], LAYERS, WEIGHTS)
 
 
 if __name__ == "__main__":

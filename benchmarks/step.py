@@ -3,7 +3,7 @@
     uv run benchmarks/step.py
 
 The same work for all: a batch of 4 at 256 px, the johnson generator at the width of the paper, style layers relu1_2,
-relu2_2, relu3_3 and relu4_3, content layer relu2_2 of VGG-16; then the compact loss network at its own layers.
+relu2_2, relu3_3 and relu4_3, content layer relu2_2 of VGG-16; then of the compact loss network.
 Weights are random: what they hold changes no timing. Ratios are turn by turn; GFLOP are the multiplications and
 additions that were done, GB what all operations read and wrote, and the ceiling is a large matrix product's.
 """
@@ -24,7 +24,6 @@ from stylization.objective import Objective
 from stylization.training import Training
 
 WEIGHTS = {"content": 1.0, "style": 30.0, "tv": 0.1}  # of conf/objective/relative.yaml
-COMPACT_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")
 
 
 def main() -> None:
@@ -39,7 +38,7 @@ def main() -> None:
     photographs = torch.rand(options.batch_size, 3, options.size_px, options.size_px, device=device)
     vgg, narrow = VGG(VGG16_DEPTHS, VGG_WIDTHS).to(device), compact().to(device)
     same = Objective(vgg, photographs[:1], [common.CONTENT_LAYER], common.STYLE_LAYERS, WEIGHTS)
-    small = Objective(narrow, photographs[:1], COMPACT_LAYERS[-1:], COMPACT_LAYERS, WEIGHTS)
+    small = Objective(narrow, photographs[:1], [common.CONTENT_LAYER], common.STYLE_LAYERS, WEIGHTS)
     contenders = {
         common.RIVAL: common.training_step(photographs),
         "this project, the same work, Adam": training_step(photographs, same, torch.optim.Adam),

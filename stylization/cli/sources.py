@@ -40,15 +40,17 @@ def add(commands: Commands) -> None:
     command.add_argument("--num-steps", type=int, default=40, help="of that method (40)")
     command.set_defaults(run=_prepare)
 
-    command = commands.add_parser("distill", help="make a compact loss network from teachers and photographs")
-    command.add_argument("--teacher", type=Path, action="append", required=True, help="VGG-19 weights; may be repeated")
+    command = commands.add_parser("distill", help="make a compact loss network from VGG-16 and photographs")
+    command.add_argument("--teacher", type=Path, help="VGG-16 weights, .pth or .safetensors (default: torchvision's)")
     command.add_argument("--photos", type=Path, required=True, help="a folder of photographs")
     command.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
-    command.add_argument("--num-steps", type=int, default=3000)
-    command.add_argument("--batch-size", type=int, default=8)
-    command.add_argument("--size-px", type=int, default=128, help="side of the crops")
-    command.add_argument("--num-held-out", type=int, default=100, help="photographs, the last by name, left unread")
-    command.add_argument("--learning-rate", type=float, default=2e-3)
+    command.add_argument("--num-steps", type=int, default=3000, help="optimizer steps (default: 3000)")
+    command.add_argument("--size-px", type=int, default=64, help="side of the crops (default: 64)")
+    command.add_argument(
+        "--num-held-out", type=int, default=20, help="photographs, the last by name, not trained on (default: 20)"
+    )
+    command.add_argument("--learning-rate", type=float, default=0.01, help="of Muon (default: 0.01)")
+    command.add_argument("--widths", default="32,64,128,240", help="channels of the blocks (default: 32,64,128,240)")
     command.add_argument("--seed", type=int, default=0)
     command.set_defaults(run=_distill)
 
@@ -114,18 +116,30 @@ def _prepare(options: argparse.Namespace) -> None:
 def _distill(options: argparse.Namespace) -> None:
     from stylization.distillation import distill
 
-    for name, least in (("num_steps", 100), ("batch_size", 4), ("size_px", 32), ("num_held_out", 0)):
+    for name, least in (("num_steps", 1), ("size_px", 32), ("num_held_out", 0)):
         if getattr(options, name) < least:
-            raise InputError(f"--{name.replace('_', '-')} must be {least} at least")
+            raise InputError(f"--{name.replace('_', '-')}={getattr(options, name)}: too small; give {least} or more")
     distill(
         options.teacher,
         options.photos,
         options.output,
         num_steps=options.num_steps,
-        batch_size=options.batch_size,
         size_px=options.size_px,
         num_held_out=options.num_held_out,
         learning_rate=options.learning_rate,
+        widths=_widths(options.widths),
         seed=options.seed,
     )
     print(options.output)
+
+
+def _widths(text: str) -> list[int]:
+    """The channels of the four blocks."""
+    try:
+        widths = [int(width) for width in text.split(",")]
+    except ValueError:
+        widths = []
+    most = (64, 128, 256, 512)  # VGG-16's
+    if len(widths) != 4 or not all(1 <= width <= limit for width, limit in zip(widths, most, strict=True)):
+        raise InputError(f"--widths={text}: not four channel counts; give e.g. 32,64,128,240, at most 64,128,256,512")
+    return widths
