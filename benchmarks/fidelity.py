@@ -6,8 +6,9 @@ For each style a width-16 generator is trained through VGG-16 and another throug
 4, 128 px, the same data, order and initial weights. On their outputs of held-out photographs after 50, 200 and 400
 steps the gradients of the two objectives over the pixels are compared by their cosine: of each style layer, of the
 content layer, and of the total (content relu2_2; style relu1_2, relu2_2, relu3_3 and relu4_3 at a weight of 6; relative
-units; total variation, the same for both, is left out). Both generators are then judged by VGG-16 at 256 px. The last `--num-held-out` pictures of the folder, which
-`stylization distill` does not train on, are those held out. With --cache, trained generators are kept and used again.
+units; total variation, the same for both, is left out). Both generators are then judged by VGG-16 at 256 px. The last
+`--num-held-out` pictures of the folder, which `stylization distill` does not train on, are those held out. With
+--cache, trained generators are kept and used again.
 """
 
 import hashlib
@@ -78,12 +79,12 @@ def main() -> None:
         }
         for name, x in pictures.items():
             row, total = agreement(networks, picture, x, content)
-            rows.append({"style": Path(style).stem, "pictures": name} | row)
+            rows.append({"style": Path(style).stem, "pictures": name, **row})
             totals.append(total)
             print(common.markdown(rows[-1:]), flush=True)
-        descent.append({"style": Path(style).stem} | judgement(networks[TEACHER], picture, generators, judged))
+        descent.append({"style": Path(style).stem, **judgement(networks[TEACHER], picture, generators, judged)})
         print(common.markdown(descent[-1:]), flush=True)
-    rows.append({"style": "mean", "pictures": "all outputs of generators"} | means(rows))
+    rows.append({"style": "mean", "pictures": "all outputs of generators", **means(rows)})
     rank = spearmanr(*torch.cat(totals, 1).numpy()).statistic
     share = cost(networks, options.num_turns)
     note = (

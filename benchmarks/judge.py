@@ -52,8 +52,8 @@ def main() -> None:
     for run in options.runs:
         stylizer = load(run)
         stylized = torch.cat([stylizer(photograph) for photograph in photographs.split(1)])
-        facts = {"run": str(run), "loss network": str(stylizer.facts["loss_network"])}
-        rows.append(facts | mean_terms(objective, stylized, photographs))
+        terms = mean_terms(objective, stylized, photographs)
+        rows.append({"run": str(run), "loss network": str(stylizer.facts["loss_network"]), **terms})
     print(common.markdown(rows))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from stylization import model_file
@@ -15,7 +15,7 @@ from stylization.configuration import built_content, built_objective
 from stylization.content import held_out_samples
 from stylization.content.stream import held_out
 from stylization.evaluation import mean_terms, settings_of
-from stylization.images import to_float, to_picture
+from stylization.images import Cell, contact_sheet, in_rows, to_float, to_picture
 from stylization.iterative import optimize
 from stylization.stylizer import load
 
@@ -69,22 +69,15 @@ def _about_gap(facts: Mapping[str, Any]) -> str:
     )
 
 
-def picture(model: Path, num_photographs: int, size_px: int, columns: int = 5, caption_px: int = 26) -> Image.Image:
-    """Held-out sample photographs, each followed by what the model makes of it in every style, under their names."""
+def picture(model: Path, num_photographs: int, size_px: int, columns: int = 5) -> Image.Image:
+    """A contact sheet of held-out sample photographs, each followed by its stylization in every style."""
     stylizer = load(model)
     styles = stylizer.styles or [stylizer.facts["style"]]
-    content = to_float(held_out(held_out_samples(), size_px))[:num_photographs]
-    cells: list[tuple[str, Tensor]] = []
-    for photograph in content:
-        cells += [("photograph", photograph), *((style, stylizer(photograph, style=style)) for style in styles)]
-    pitch, gap = size_px + 6, 6
-    canvas = Image.new("RGB", (columns * pitch - gap, -(-len(cells) // columns) * (pitch + caption_px) - gap), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=0.6 * caption_px)
-    for number, (name, cell) in enumerate(cells):
-        left, top = number % columns * pitch, number // columns * (pitch + caption_px)
-        draw.text((left + size_px / 2, top + caption_px / 2), name.replace("_", " "), "black", font, anchor="mm")
-        canvas.paste(to_picture(cell), (left, top + caption_px))
-    return canvas
+    cells: list[Cell] = []
+    for photograph in to_float(held_out(held_out_samples(), size_px))[:num_photographs]:
+        cells.append(Cell("photograph", to_picture(photograph)))
+        cells += [Cell(style.replace("_", " "), to_picture(stylizer(photograph, style=style))) for style in styles]
+    return contact_sheet(in_rows(cells, columns))
 
 
 def measure_gap(

@@ -157,7 +157,7 @@ def test_probe_draws_a_sheet_and_writes_the_choice(
     few = ["--sizes-px", "64", "96", "--weights", "3", "30", "--size-px", "48", "--num-steps", "2"]
     cli.main(["probe", "ink", *few, "--output", str(sheet)])
     with Image.open(sheet) as picture:
-        assert picture.size == (4 * 26 + 2 * 48 + 6, 26 + 2 * 48 + 6)
+        assert picture.size == (2 * 48 + 6, 2 * (26 + 48) + 6)
     shutil.copytree(CONF, tmp_path / "conf")
     monkeypatch.setattr("stylization.configuration.CONF", tmp_path / "conf")
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "dark.png")

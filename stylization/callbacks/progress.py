@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from stylization import images
 from stylization.content import Content
+from stylization.images import Cell
 from stylization.training import Training
 
 
@@ -75,7 +76,9 @@ class ContactSheet(pl.Callback):
             content = images.to_float(Content.of(trainer).held_out).to(pl_module.device)
             path = self.folder / f"step_{step:06d}.png"
             with evaluating(pl_module):
-                images.save(images.sheet([content, *stylized(pl_module, content)]), path)
+                columns = [content, *stylized(pl_module, content)]
+                rows = [[Cell("", images.to_picture(x)) for x in row] for row in zip(*columns, strict=True)]
+                images.save(images.contact_sheet(rows), path)
 
 
 def stylized(module: pl.LightningModule, content: Tensor) -> list[Tensor]:

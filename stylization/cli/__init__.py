@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from stylization.cli import exporting, painting, serving, sources, study
+from stylization.cli import exporting, painting, serving, sheet, sources, study
 from stylization.errors import clear_errors
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     """What was typed; `run` is the function that does it."""
     parser = argparse.ArgumentParser(prog="stylization", description="Fast neural style transfer.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (painting, exporting, serving, study, sources):
+    for module in (painting, sheet, exporting, serving, study, sources):
         module.add(commands)
     options, rest = parser.parse_known_args(arguments)
     if rest and not ("words" in options and all(painting.is_override(word) for word in rest)):

@@ -57,8 +57,8 @@ def _pre_activations(teacher: Teacher, layer: str, images: Tensor) -> Tensor:
     with torch.autocast(x.device.type, torch.bfloat16, enabled=teacher.bfloat16):
         for module in network.features[: position - 1]:
             x = module(x)
-        x = network.convolution(layer)(x)
-    return x.float()
+        pre_activations: Tensor = network.convolution(layer)(x)
+    return pre_activations.float()
 
 
 def _inputs(student: Student, layer: str, images: Tensor) -> Tensor:
@@ -100,7 +100,8 @@ def rectified_least_squares(x: Tensor, y: Tensor) -> Tensor:
 def _normal(x: Tensor) -> Tensor:
     normal = (x.T @ x).double()
     ridge = RIDGE * normal.diagonal().mean()
-    return torch.linalg.cholesky(normal + ridge * torch.eye(len(normal), dtype=torch.double))
+    factor: Tensor = torch.linalg.cholesky(normal + ridge * torch.eye(len(normal), dtype=torch.double))
+    return factor
 
 
 def _solve(cholesky: Tensor, x: Tensor, y: Tensor) -> Tensor:

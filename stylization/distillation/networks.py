@@ -79,7 +79,7 @@ class Student(nn.Module):
 
     @torch.no_grad()
     def finished(self) -> Compact:
-        """The network with M = (A'A)^(1/2) as its readouts, on the teacher's scale, in the half precision it ships in."""
+        """The network with M = (A'A)^(1/2) as its readouts, on the teacher's scale and in half precision."""
         finished = Compact([self.network.widths[f"relu{block}_1"] for block in range(1, 5)])
         finished.load_state_dict(self.network.state_dict())
         for layer, scale in self.scales.items():

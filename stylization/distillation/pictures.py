@@ -94,9 +94,9 @@ class Pictures:
         """The pictures of the next step."""
         self._renew()
         self._painted = [self.painters[0].paint(self.photographs[:2]), self.painters[1].paint(self.photographs[1:])]
-        damaged = [self.int(0, NUM_SCENES) for _ in range(NUM_SCENES)]
+        damaged = [self.integer(0, NUM_SCENES) for _ in range(NUM_SCENES)]
         planted = torch.stack([self.damage(self.photographs[i]) for i in damaged])
-        other_styles = [self.int(0, NUM_SCENES) for _ in range(NUM_SCENES)]
+        other_styles = [self.integer(0, NUM_SCENES) for _ in range(NUM_SCENES)]
         scene = [0, 1, 1, 2, 0, 1, 2, *damaged]
         style = [0, 0, 1, 1, 0, 1, 2, *other_styles]
         led = [Weights.of(self.painters[i].weight) for i in (0, 0, 1, 1)]
@@ -147,23 +147,23 @@ class Pictures:
             return self.photograph()
         names = styles.names()
         low, high = (max(math.log(side), math.log(self.size_px)) for side in STYLE_PX)
-        picture = styles.read(names[self.int(0, len(names))], round(math.exp(self.uniform(low, high))))[0]
-        top, left = (self.int(0, side - self.size_px + 1) for side in picture.shape[1:])
+        picture = styles.read(names[self.integer(0, len(names))], round(math.exp(self.uniform(low, high))))[0]
+        top, left = (self.integer(0, side - self.size_px + 1) for side in picture.shape[1:])
         return picture[:, top : top + self.size_px, left : left + self.size_px]
 
     def damage(self, x: Tensor) -> Tensor:
         """The picture, or a flat area of one of its colors, blurred or with an artifact planted on it."""
         if self.uniform(0, 1) < 0.25:
-            top, left = self.int(0, self.size_px), self.int(0, self.size_px)
+            top, left = self.integer(0, self.size_px), self.integer(0, self.size_px)
             x = x[:, top, left, None, None].expand_as(x)
-        kind = self.int(0, 5)
+        kind = self.integer(0, 5)
         if kind == 0:
             small = F.interpolate(x[None], size=int(self.size_px / self.uniform(1.5, 6)), mode="area")
             return F.interpolate(small, size=self.size_px, mode="bilinear")[0]
         if kind == 1:
             return (x + self.normal(*x.shape) * self.log_uniform(0.01, 0.3)).clamp(0, 1)
         if kind == 2:  # blocks of color
-            cells = 2 ** self.int(2, 7)
+            cells = 2 ** self.integer(2, 7)
             blocks = torch.rand(1, 3, cells, cells, generator=self.random)
             return torch.lerp(x, F.interpolate(blocks, size=self.size_px, mode="nearest")[0], self.uniform(0.1, 0.8))
         return (x + self.lattice() * self.log_uniform(0.01, 0.2)).clamp(0, 1)
@@ -171,14 +171,14 @@ class Pictures:
     def lattice(self) -> Tensor:
         """Stripes or a lattice of two stripes across, of a period from 2 to 16 px, in a random color."""
         angle, period = self.uniform(0, math.pi), self.log_uniform(2, 16)
-        if self.int(0, 2):  # aligned with the pixels, where convolutions and upsampling leave theirs
-            angle, period = self.int(0, 4) * math.pi / 4, float(self.int(2, 17))
+        if self.integer(0, 2):  # aligned with the pixels, where convolutions and upsampling leave theirs
+            angle, period = self.integer(0, 4) * math.pi / 4, float(self.integer(2, 17))
         waves = self._wave(angle, period)
-        if self.int(0, 2):
+        if self.integer(0, 2):
             waves = waves * self._wave(angle + math.pi / 2, period)
-        if self.int(0, 2):
+        if self.integer(0, 2):
             waves = waves.sign()
-        color = self.normal(3, 1, 1) if self.int(0, 2) else torch.ones(3, 1, 1)
+        color = self.normal(3, 1, 1) if self.integer(0, 2) else torch.ones(3, 1, 1)
         return color * waves
 
     def _wave(self, angle: float, period: float) -> Tensor:
@@ -194,22 +194,22 @@ class Pictures:
         for i, age in enumerate(self.ages):
             if age >= DESCENT_STEPS:
                 self.photographs[i] = self.photograph()
-                self.moving[i] = self.damage(self.photographs[i]) if self.int(0, 2) else self.photographs[i]
+                self.moving[i] = self.damage(self.photographs[i]) if self.integer(0, 2) else self.photographs[i]
                 self.ages[i] = 0
                 if i == NUM_SCENES - 1:  # the others belong to the generators
                     self.styles[i] = self.style()
 
     def _painter(self) -> Painter:
         self.num_painters += 1
-        return Painter(self.num_painters, self.int(*GENERATOR_STEPS), self.log_uniform(*STYLE_WEIGHTS))
+        return Painter(self.num_painters, self.integer(*GENERATOR_STEPS), self.log_uniform(*STYLE_WEIGHTS))
 
     def _weights(self) -> Weights:
         """Of few layers or many, with either content layer."""
-        weights = Weights.of(self.log_uniform(*STYLE_WEIGHTS), "relu3_3" if self.int(0, 2) else "relu2_2")
+        weights = Weights.of(self.log_uniform(*STYLE_WEIGHTS), "relu3_3" if self.integer(0, 2) else "relu2_2")
         shares = torch.rand(weights.style.shape, generator=self.random).clamp_min(1e-6).log().neg() ** 2
-        return Weights(weights.content * self.int(0, 2), shares / shares.sum() * weights.style.sum())
+        return Weights(weights.content * self.integer(0, 2), shares / shares.sum() * weights.style.sum())
 
-    def int(self, low: int, high: int) -> int:
+    def integer(self, low: int, high: int) -> int:
         return int(torch.randint(low, high, (), generator=self.random))
 
     def uniform(self, low: float, high: float) -> float:

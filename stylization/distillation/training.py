@@ -245,8 +245,8 @@ def _read_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         found = state.pop("settings")
     except (OSError, RuntimeError, EOFError, KeyError, UnpicklingError) as error:
-        raise InputError(f"{path}: corrupt checkpoint; delete it to start anew") from error
+        raise InputError(f"{path}: corrupt checkpoint; delete it to restart") from error
     if found != settings:
         changed = ", ".join(name for name in settings if found.get(name) != settings[name])
-        raise InputError(f"{path}: checkpoint of a distillation with other settings ({changed}); delete it to start anew")
+        raise InputError(f"{path}: checkpoint of a distillation with other settings ({changed}); delete it to restart")
     return state

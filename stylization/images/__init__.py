@@ -6,6 +6,7 @@ in tensors works without PyTorch.
 
 from typing import TYPE_CHECKING, Any
 
+from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
 from stylization.images.files import SUFFIXES, check_suffix, paired_paths
 from stylization.images.photographs import Photograph, as_image, quantized
 from stylization.images.pictures import encoded, read, save, shrink
@@ -13,24 +14,26 @@ from stylization.images.uploads import UPLOAD_FORMATS, Upload, read_upload
 
 if TYPE_CHECKING:
     from stylization.images.crops import ENOUGH, Encoded, square
-    from stylization.images.tensors import sheet, to_float, to_picture, to_tensor, to_uint8
+    from stylization.images.tensors import to_float, to_picture, to_tensor, to_uint8
 
 __all__ = [
     "ENOUGH",
     "SUFFIXES",
     "UPLOAD_FORMATS",
+    "Cell",
     "Encoded",
     "Photograph",
     "Upload",
     "as_image",
     "check_suffix",
+    "contact_sheet",
     "encoded",
+    "in_rows",
     "paired_paths",
     "quantized",
     "read",
     "read_upload",
     "save",
-    "sheet",
     "shrink",
     "square",
     "to_float",
@@ -42,7 +45,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # An exported model is applied where there is no PyTorch.
-    if name in ("sheet", "to_float", "to_picture", "to_tensor", "to_uint8"):
+    if name in ("to_float", "to_picture", "to_tensor", "to_uint8"):
         from stylization.images import tensors
 
         return getattr(tensors, name)

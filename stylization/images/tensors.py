@@ -1,7 +1,5 @@
 """Pictures as tensors: float RGB in [0, 1], (3, h, w) or (b, 3, h, w), or their bytes."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from PIL import Image
@@ -27,15 +25,3 @@ def to_picture(image: Tensor) -> Image.Image:
     """A (3, h, w) float tensor in [0, 1], clamped and rounded to 8 bits."""
     pixels = image.detach().float().clamp(0.0, 1.0).mul(255.0).round().to(torch.uint8)
     return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
-
-
-def sheet(columns: Sequence[Tensor], gap_px: int = 6) -> Image.Image:
-    """Batches side by side, on white: a row for each image, a column for each (b, 3, h, w) batch."""
-    rows = torch.stack(list(columns), dim=1)  # (b, columns, 3, h, w)
-    b, num_columns, _, h, w = rows.shape
-    canvas = torch.ones(3, b * (h + gap_px) - gap_px, num_columns * (w + gap_px) - gap_px)
-    for row in range(b):
-        for column in range(num_columns):
-            top, left = row * (h + gap_px), column * (w + gap_px)
-            canvas[:, top : top + h, left : left + w] = rows[row, column]
-    return to_picture(canvas)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import load_file
 from torch import Tensor
 
 from stylization import images
 from stylization.content import folder, held_out_samples
 from stylization.content.stream import held_out
+from stylization.images import Cell
 from stylization.report.runs import Arms
 from stylization.stylizer import load
 
@@ -32,14 +32,11 @@ def columns(arms: Arms, photos: Path | None, size_px: int = 256) -> list[tuple[s
     return found
 
 
-def picture(columns: Sequence[tuple[str, Tensor]], path: Path, heading_px: int = 28) -> None:
-    """A row for each photograph, a column for each batch, under its heading."""
-    grid = images.sheet([batch for _, batch in columns])
-    canvas = Image.new("RGB", (grid.width, grid.height + heading_px), "white")
-    canvas.paste(grid, (0, heading_px))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=0.6 * heading_px)
-    size_px = columns[0][1].shape[-1]
-    pitch = (grid.width - size_px) / max(len(columns) - 1, 1)
-    for number, (name, _) in enumerate(columns):
-        draw.text((number * pitch + size_px / 2, heading_px / 2), name, "black", font, anchor="mm")
-    images.save(canvas, path)
+def picture(columns: Sequence[tuple[str, Tensor]], path: Path) -> None:
+    """Write a contact sheet: a row for each photograph, a column for each batch below its heading."""
+    headings, batches = zip(*columns, strict=True)
+    rows = [
+        [Cell(heading if number == 0 else "", images.to_picture(x)) for heading, x in zip(headings, row, strict=True)]
+        for number, row in enumerate(zip(*batches, strict=True))
+    ]
+    images.save(images.contact_sheet(rows), path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
 from stylization.styles import PICTURES, draw, names
 
 BEST_QUALITY = 92
@@ -44,17 +45,13 @@ def main() -> None:
         print(arguments.sheet)
 
 
-def sheet(columns: int = 4, side: int = 208, gap: int = 8) -> Image.Image:
-    """Lay the bundled pictures out in rows, sorted by name, on white."""
-    rows = -(-len(names()) // columns)
-    canvas = Image.new("RGB", (columns * (side + gap) - gap, rows * (side + gap) - gap), "white")
-    for number, name in enumerate(names()):
-        row, column = divmod(number, columns)
+def sheet(columns: int = 4, side: int = 208) -> Image.Image:
+    """Lay the bundled pictures out in rows, sorted by name."""
+    cells = []
+    for name in names():
         with Image.open(PICTURES / f"{name}.jpg") as picture:
-            canvas.paste(
-                picture.resize((side, side), Image.Resampling.LANCZOS), (column * (side + gap), row * (side + gap))
-            )
-    return canvas
+            cells.append(Cell(name.replace("_", " "), picture.resize((side, side), Image.Resampling.LANCZOS)))
+    return contact_sheet(in_rows(cells, columns))
 
 
 def jpeg(picture: Image.Image) -> bytes:
