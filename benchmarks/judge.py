@@ -51,7 +51,7 @@ def main() -> None:
     rows: list[common.Row] = []
     for run in options.runs:
         stylizer = load(run)
-        stylized = torch.cat([stylizer(photograph) for photograph in photographs.split(1)])
+        stylized = torch.cat([stylizer(photograph, strokes="native") for photograph in photographs.split(1)])
         terms = mean_terms(objective, stylized, photographs)
         rows.append({"run": str(run), "loss network": str(stylizer.facts["loss_network"]), **terms})
     print(common.markdown(rows))

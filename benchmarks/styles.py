@@ -109,7 +109,9 @@ def terms(
     held_to: float,
 ) -> dict[str, float]:
     """Of pictures asked for at this strength and scale, held to the whole style at the scale `held_to`."""
-    stylized = torch.cat([stylizer(part, style=style, strength=strength, scale=scale) for part in content.split(4)])
+    stylized = torch.cat(
+        [stylizer(part, style=style, strength=strength, scale=scale, strokes="native") for part in content.split(4)]
+    )
     found = objective(stylized, content, Condition.of(stylizer.mixed(style), 1.0, held_to))
     return {key: value.item() for key, value in found.items()} | {"off": float((stylized - content).abs().mean())}
 

@@ -14,18 +14,33 @@ from stylization.errors import InputError
 
 Array = TypeVar("Array", bound=Any)  # a tensor or an array
 KeepColors = Literal["luminance", "matched"]
+Strokes = Literal["relative", "native"]
+REFERENCE_PX = 768  # long side of a picture that is painted at its own size when strokes are relative
 LEAST_PX = 16  # of what a generator is given
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def check(strength: float, keep_colors: str | None, scale: float = 1.0) -> None:
-    """Raise `InputError` for a strength, a way to keep colours or a scale that there is not."""
+def check(strength: float, keep_colors: str | None, scale: float = 1.0, strokes: str = "native") -> None:
+    """Raise `InputError` for an option that is out of range or unknown."""
     if not 0 <= strength <= 1:
         raise InputError(f"strength={strength:g}: must be from 0 to 1")
     if keep_colors is not None and keep_colors not in get_args(KeepColors):
         raise InputError(f"keep_colors={keep_colors}: choose luminance or matched")
     if not 0.1 <= scale <= 10:
         raise InputError(f"scale={scale:g}: must be from 0.1 to 10")
+    if strokes not in get_args(Strokes):
+        raise InputError(f"strokes={strokes}: choose relative or native")
+
+
+def painted_size(size: tuple[int, int], scale: float, strokes: Strokes) -> tuple[int, int]:
+    """The size (h, w) at which a picture is painted, so that strokes are `scale` times as large.
+
+    Relative strokes are the same share of every picture: they are painted on a long side of `REFERENCE_PX`. Native ones
+    have the size in pixels that the generator was trained for.
+    """
+    factor = REFERENCE_PX / max(size) / scale if strokes == "relative" else 1 / scale
+    h, w = (max(LEAST_PX, round(side * factor)) if factor != 1 else side for side in size)
+    return h, w
 
 
 def blended(

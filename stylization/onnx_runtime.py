@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylization import blending, images
-from stylization.blending import KeepColors
+from stylization.blending import KeepColors, Strokes
 from stylization.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,33 +44,25 @@ class OnnxStylizer:
         return np.ascontiguousarray(images.quantized(self.stylize(levels, **options), 8).transpose(1, 2, 0))
 
     def stylize(
-        self, x: Pixels, strength: float = 1.0, keep_colors: KeepColors | None = None, scale: float = 1.0
+        self,
+        x: Pixels,
+        strength: float = 1.0,
+        keep_colors: KeepColors | None = None,
+        scale: float = 1.0,
+        strokes: Strokes = "relative",
     ) -> Pixels:
         """A photograph (3, h, w) in [0, 1], repainted."""
-        blending.check(strength, keep_colors, scale)
-        blended: Pixels = blending.blended(x, self._at_scale(x, scale), strength, keep_colors)
+        blending.check(strength, keep_colors, scale, strokes)
+        size = blending.painted_size((x.shape[1], x.shape[2]), scale, strokes)
+        small = images.resized_pixels(x, size)
+        stylized = images.enlarged_pixels(self.paint(small[None])[0], small, x)
+        blended: Pixels = blending.blended(x, stylized, strength, keep_colors)
         return blended
 
     def paint(self, photographs: Pixels) -> Pixels:
         """What the graph makes of (b, 3, h, w) in [0, 1]."""
         painted: Pixels = self.session.run(None, {"photograph": photographs})[0]
         return painted
-
-    def _at_scale(self, x: Pixels, scale: float) -> Pixels:
-        """As `Stylizer` does it, by the same kernels."""
-        if scale == 1:
-            stylized: Pixels = self.paint(x[None])[0]
-            return stylized
-        h, w = x.shape[1:]
-        small = _resized(x, round(h / scale), round(w / scale), Image.Resampling.BILINEAR)
-        painted = _resized(self.paint(small[None])[0], h, w, Image.Resampling.BICUBIC)
-        detail = x - _resized(small, h, w, Image.Resampling.BICUBIC) if scale > 1 else np.zeros_like(x)
-        return (painted + detail).clip(0, 1)
-
-
-def _resized(x: Pixels, h: int, w: int, kernel: Image.Resampling) -> Pixels:
-    size = max(blending.LEAST_PX, w), max(blending.LEAST_PX, h)
-    return np.stack([np.asarray(Image.fromarray(channel).resize(size, kernel)) for channel in x])
 
 
 def _opened(path: Path) -> tuple["InferenceSession", dict[str, Any]]:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stylization import blending, images
-from stylization.blending import LEAST_PX, ColourMatch, KeepColors, Moments
+from stylization.blending import ColourMatch, KeepColors, Moments, Strokes
 from stylization.conditions import Mixture
 from stylization.images import Photograph
 from stylization.memory import release_memory
 from stylization.normalization import freeze_statistics, statistics_restored
-from stylization.stylizer import Stylizer
+from stylization.stylizer import Stylizer, scaled_box
 from stylization.tiles import Tiled, untiled_bytes
 from stylization.tiles.graph import Box, Span
 
@@ -45,9 +45,10 @@ class Look:
     scale: float = 1.0
     mask: str | None = None
     style: Mixture | None = None
+    strokes: Strokes = "relative"
 
     def __post_init__(self) -> None:
-        blending.check(self.strength, self.keep_colors, self.scale)
+        blending.check(self.strength, self.keep_colors, self.scale, self.strokes)
 
 
 @contextmanager
@@ -67,16 +68,19 @@ def repainted(
     """
     mask = _mask(look.mask, photo) if look.mask else None
     strength, scale = stylizer.ask(look.style, look.strength, look.scale)
-    look = replace(look, strength=strength, scale=scale)
+    size = blending.painted_size(_size(photo), scale, look.strokes)
+    look = replace(look, strength=strength)
     with tempfile.TemporaryDirectory(prefix="stylization-") as folder, statistics_restored(stylizer.generator):
-        small = photo if look.scale == 1 else photo.showing(_resized(photo.srgb, 1 / look.scale))
+        small = photo
+        if size != _size(photo):
+            small = photo.showing(images.resized(images.to_16_bits(photo.srgb), size), depth=16)
         box = None if mask is None else _region(mask, small)
         if tile == "never" or (tile == "auto" and _whole_bytes(stylizer, small) <= memory_bytes):
             x = torch.from_numpy(small.whole())[None]
             if box is not None:
                 _freeze(stylizer, x[..., slice(*box[0]), slice(*box[1])])
             with torch.no_grad():
-                painted = stylizer.generator(stylizer.like_weights(x))
+                painted = stylizer.generator(stylizer.to_model_input(x))
             stylized = images.as_image(painted[0].float().cpu().numpy(), 16)
             watch(1.0)
         else:
@@ -84,7 +88,7 @@ def repainted(
             _paint_by_tiles(stylizer, small, box, canvas, tile == "thumbnail", memory_bytes, watch)
             stylized = canvas.image()
         if small is not photo:
-            stylized = _enlarged(stylized, small, photo)
+            stylized = images.enlarged(stylized, small.srgb, images.to_16_bits(photo.srgb))
         yield _blended(photo, photo.showing(stylized, depth=16), look, mask, Path(folder) / "blended")
 
 
@@ -102,7 +106,7 @@ def _paint_by_tiles(
     whole = (0, photo.height), (0, photo.width)
     if by_thumbnail:
         thumbnail = photo.reduced(THUMBNAIL_PX)
-        part = thumbnail.part(*_scaled(box or whole, photo, thumbnail))
+        part = thumbnail.part(*scaled_box(box or whole, _size(photo), _size(thumbnail)))
         _freeze(stylizer, torch.from_numpy(part)[None])
     elif box is not None:
         tiled.freeze(*_within(photo, box))
@@ -178,25 +182,6 @@ def _of_depth(picture: pyvips.Image, depth: int) -> pyvips.Image:
     return picture if depth == 16 else (picture / 257).rint().cast("uchar").copy(interpretation="srgb")
 
 
-def _resized(picture: pyvips.Image, share: float) -> pyvips.Image:
-    """As large as `Stylizer` makes it, by the same kernel, antialiased."""
-    h, w = (max(LEAST_PX, round(side * share)) for side in (picture.height, picture.width))
-    return picture.resize(w / picture.width, vscale=h / picture.height, kernel="linear")
-
-
-def _enlarged(stylized: pyvips.Image, small: Photograph, photo: Photograph) -> pyvips.Image:
-    """A stylization of the reduced photograph at the size of the whole, with the details that only the whole has."""
-
-    def to_size(picture: pyvips.Image) -> pyvips.Image:
-        return picture.resize(photo.width / small.width, vscale=photo.height / small.height, kernel="cubic")
-
-    large = to_size(stylized)
-    if photo.width > small.width:
-        unit = 1 if photo.depth == 16 else 257
-        large = large + (photo.srgb.cast("float") - to_size(small.srgb.cast("float"))) * unit
-    return large.rint().cast("ushort").copy(interpretation="rgb16")
-
-
 def _mask(name: str, photo: Photograph) -> pyvips.Image:
     """One band of 8 bits, white where to repaint, of the photograph's size."""
     mask = Photograph(name).srgb.colourspace("b-w").cast("uchar")
@@ -214,16 +199,11 @@ def _region(mask: pyvips.Image, small: Photograph) -> Box | None:
     left, top, width, height = (mask > 127).find_trim(background=[0], threshold=0.5)
     if not width:
         return None
-    return _scaled(((top, top + height), (left, left + width)), mask, small)
+    return scaled_box(((top, top + height), (left, left + width)), _size(mask), _size(small))
 
 
-def _scaled(box: Box, large: Photograph | pyvips.Image, small: Photograph) -> Box:
-    """A box of one picture in another of its sizes, a generator's least size at least."""
-    spans = []
-    for (start, end), side, new_side in zip(box, (large.height, large.width), (small.height, small.width), strict=True):
-        first = min(round(start * new_side / side), max(0, new_side - LEAST_PX))
-        spans.append((first, min(new_side, max(first + LEAST_PX, round(end * new_side / side)))))
-    return spans[0], spans[1]
+def _size(picture: Photograph | pyvips.Image) -> tuple[int, int]:
+    return picture.height, picture.width
 
 
 def _within(photo: Photograph, box: Box) -> tuple[tuple[int, int], Callable[[Span, Span], Tensor]]:

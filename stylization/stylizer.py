@@ -1,23 +1,25 @@
 """A trained generator, applied."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional
 
 from stylization import blending, images, model_file
-from stylization.blending import LEAST_PX, KeepColors
+from stylization.blending import LEAST_PX, KeepColors, Strokes
 from stylization.conditions import LARGEST_STROKE, Condition, Mixture, condition, conditional, mixed
 from stylization.errors import InputError
 from stylization.generators.blocks import Generator
 from stylization.models import BUNDLED
 from stylization.normalization import freeze_statistics, statistics_restored
 
+Box = tuple[tuple[int, int], tuple[int, int]]  # rows and columns
 FADES_BELOW = 0.1
 
 
@@ -28,15 +30,17 @@ class Stylizer:
 
     `strength` from 0 to 1 blends the photograph with its stylization. `keep_colors` gives the photograph's colours
     back: "luminance" takes only the lightness of the stylization, "matched" moves the mean and the covariance of its
-    colours to the photograph's (Gatys et al. 2016b). `scale` makes strokes so many times larger: the picture is
-    repainted at 1/scale of its size and enlarged, with the details that the photograph has beyond that size. `mask`
-    (h, w) in [0, 1] says where to repaint; the norms' statistics are then those of the masked region's box.
+    colours to the photograph's (Gatys et al. 2016b). `mask` (h, w) in [0, 1] says where to repaint; the norms'
+    statistics are then those of the masked region's box.
+
+    `strokes` are "relative", the same share of every picture, as if its long side had 768 px, or "native", of the size
+    in pixels that the generator was trained for; `scale` multiplies them. Strokes of another size than the native one
+    are painted on the reduced picture and enlarged, with the details that the photograph has beyond that size.
 
     A generator of several `styles` is told which by `style`: a name, or a mixture {"mosaic": 0.6, "ink": 0.4}, whose
     shares may be maps (h, w) of any size; `default_style` serves where none is given. What it has learned to be asked
     for, strength and the size of strokes up to a factor of 1.6, is then asked of it and not done to the picture; only
     below a strength of 0.1 the picture fades into the photograph, whose contrast no instance norm lets through.
-    `own_scale` says how much of `scale` to ask for, where the same is wanted of pictures of several sizes.
     """
 
     def __init__(self, generator: Generator, facts: dict[str, Any], default_style: Mixture | None = None) -> None:
@@ -98,45 +102,52 @@ class Stylizer:
         keep_colors: KeepColors | None = None,
         scale: float = 1.0,
         mask: Tensor | None = None,
-        own_scale: float | None = None,
+        strokes: Strokes = "relative",
     ) -> Tensor:
-        blending.check(strength, keep_colors, scale)
-        strength, rest = self.ask(style, strength, own_scale or scale)
-        scale = rest if own_scale is None else scale * rest / own_scale
+        blending.check(strength, keep_colors, scale, strokes)
+        strength, scale = self.ask(style, strength, scale)
         if mask is not None and mask.shape != x.shape[2:]:
             raise InputError(f"the mask is {tuple(mask.shape)}, the picture {tuple(x.shape[2:])}: they must be equal")
         if strength == 0:
             return x.clone()
-        given = self.like_weights(x)
-        box = None if mask is None else region(mask)
+        size = blending.painted_size((x.shape[2], x.shape[3]), scale, strokes)
         with statistics_restored(self.generator):
-            if box is not None:
-                freeze_statistics(self.generator, given[..., slice(*box[0]), slice(*box[1])])
-            stylized = self._at_scale(given, scale).to(x)
+            stylized = self._painted(x, size, None if mask is None else region(mask)).to(x)
         return blending.blended(x, stylized, strength, keep_colors, None if mask is None else mask.to(x))
 
-    def like_weights(self, x: Tensor) -> Tensor:
+    def to_model_input(self, x: Tensor) -> Tensor:
         """Photographs where the generator is, in its precision and its order of memory."""
         weights = next(self.generator.parameters())
         return x.to(weights.device, weights.dtype, memory_format=torch.channels_last)
 
-    def _at_scale(self, x: Tensor, scale: float) -> Tensor:
-        if scale == 1:
-            stylized: Tensor = self.generator(x)
-            return stylized
-        h, w = x.shape[2:]
-        size = (max(LEAST_PX, round(h / scale)), max(LEAST_PX, round(w / scale)))
-        small = functional.interpolate(x, size, mode="bilinear", antialias=True)
-        detail = (
-            x - functional.interpolate(small, (h, w), mode="bicubic", antialias=True)
-            if scale > 1
-            else torch.zeros_like(x)
-        )
-        painted = functional.interpolate(self.generator(small), (h, w), mode="bicubic", antialias=True)
-        return (painted + detail).clamp(0, 1)
+    def _painted(self, x: Tensor, size: tuple[int, int], box: Box | None) -> Tensor:
+        """Paint pictures at a size, with the statistics of a box of them if there is one, and enlarge the result."""
+        own_size = x.shape[2], x.shape[3]
+        small = x if size == own_size else _each(x, lambda pixels: images.resized_pixels(pixels, size))
+        given = self.to_model_input(small)
+        if box is not None:
+            rows, columns = scaled_box(box, own_size, size)
+            freeze_statistics(self.generator, given[..., slice(*rows), slice(*columns)])
+        painted: Tensor = self.generator(given)
+        return painted if size == own_size else _each(painted, images.enlarged_pixels, small, x)
 
 
-def region(mask: Tensor) -> tuple[tuple[int, int], tuple[int, int]] | None:
+def _each(x: Tensor, compute: Callable[..., NDArray[np.float32]], *others: Tensor) -> Tensor:
+    """Compute on arrays what is not computed on tensors, picture by picture."""
+    pictures = zip(*(batch.float().cpu().numpy() for batch in (x, *others)), strict=True)
+    return torch.stack([torch.from_numpy(compute(*arrays)) for arrays in pictures])
+
+
+def scaled_box(box: Box, size: tuple[int, int], new_size: tuple[int, int]) -> Box:
+    """A box of a picture in the same picture at another size, at least as large as a generator accepts."""
+    spans = []
+    for (start, end), side, new_side in zip(box, size, new_size, strict=True):
+        first = min(round(start * new_side / side), max(0, new_side - LEAST_PX))
+        spans.append((first, min(new_side, max(first + LEAST_PX, round(end * new_side / side)))))
+    return spans[0], spans[1]
+
+
+def region(mask: Tensor) -> Box | None:
     """The box, rows and columns, around what a mask (h, w) selects; None if that is nothing."""
     if not bool((mask > 0.5).any()):
         return None

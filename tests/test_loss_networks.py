@@ -131,7 +131,7 @@ def test_a_file_of_other_widths_is_a_compact_network_too(tmp_path: Path, photogr
     torch.testing.assert_close(read(photographs, ["relu4_3"]), narrow(photographs, ["relu4_3"]))
 
 
-@pytest.mark.parametrize("period", [2, 4, 8])
+@pytest.mark.parametrize("period", [4, 8])  # at period 2 VGG-16 itself is nearly blind (0.1)
 def test_compact_sees_a_faint_lattice_on_a_flat_area(period: int) -> None:
     """Descending the shipped network's content distance removes an artifact that an older one was blind to."""
     flat = torch.full((1, 3, 64, 64), 0.6)

@@ -87,13 +87,13 @@ def test_full_disk_while_the_model_is_written_leaves_nothing(tmp_path: Path) -> 
 def test_stylizer_returns_the_kind_and_size_it_was_given(model: Path) -> None:
     stylizer = stylization.load(model)
     picture = Image.effect_noise((41, 30), 60).convert("RGB")
-    output = stylizer(picture)
+    output = stylizer(picture, strokes="native")
     assert isinstance(output, Image.Image) and output.size == (41, 30)
-    array = stylizer(np.asarray(picture))
+    array = stylizer(np.asarray(picture), strokes="native")
     assert array.dtype == np.uint8 and np.array_equal(array, np.asarray(output))
     batch = torch.rand(2, 3, 30, 41)
-    assert stylizer(batch).shape == batch.shape
-    torch.testing.assert_close(stylizer(batch[0]), stylizer(batch)[0])
+    assert stylizer(batch, strokes="native").shape == batch.shape
+    torch.testing.assert_close(stylizer(batch[0], strokes="native"), stylizer(batch, strokes="native")[0])
 
 
 def test_stylizer_says_what_it_takes(model: Path) -> None:

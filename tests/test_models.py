@@ -55,14 +55,14 @@ def test_its_card_tells_every_style(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("style", ["ink", "mosaic", "swirl"])
 def test_strength_goes_from_the_photograph_to_the_style(style: str, content: torch.Tensor) -> None:
     stylizer = stylization.load(style)
-    off = [float((stylizer(content, strength=k / 4) - content).abs().mean()) for k in range(5)]  # type: ignore[operator]
+    off = [float((stylizer(content, strokes="native", strength=k / 4) - content).abs().mean()) for k in range(5)]  # type: ignore[operator]
     assert off == sorted(off) and off[0] == 0 and off[-1] > off[1] + 0.03
 
 
 def test_scale_makes_strokes_larger(content: torch.Tensor) -> None:
     stylizer = stylization.load("mosaic")
     variation = [
-        float(stylizer(content, scale=scale).diff(dim=3).abs().mean())  # type: ignore[operator,attr-defined]
+        float(stylizer(content, strokes="native", scale=scale).diff(dim=3).abs().mean())  # type: ignore[operator,attr-defined]
         for scale in (1 / 1.6, 1.0, 1.6, 3.0)
     ]
     assert variation == sorted(variation, reverse=True)
@@ -72,6 +72,6 @@ def test_it_leaves_no_frame_no_blobs_and_no_checkerboard(content: torch.Tensor) 
     stylizer = stylization.load("bundled")
     for style in styles.names():
         found = meters(OF_PICTURES)
-        found.update(stylizer(content, style=style), content)  # type: ignore[arg-type]
+        found.update(stylizer(content, strokes="native", style=style), content)  # type: ignore[arg-type]
         measured = {name: value.item() for name, value in found.compute().items()}
         assert measured["border"] < 0.1 and measured["checkerboard"] < 0.06 and measured["blobs"] < 0, (style, measured)

@@ -1,6 +1,7 @@
 """From file to file: tiled as untiled under every option, at the photograph's own depth, within the memory."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,10 @@ def written(path: Path, pixels: NDArray[np.float32], depth: int = 8) -> Path:
     return path
 
 
+def native(**options: Any) -> Look:
+    return Look(**options, strokes="native")
+
+
 def painted(stylizer: Stylizer, photo: Photograph, look: Look, tile: str, output: Path) -> NDArray[np.int64]:
     with repainted(stylizer, photo, look, tile, memory_bytes=3e6) as picture:  # type: ignore[arg-type]
         photo.save(picture, output)
@@ -47,14 +52,14 @@ def painted(stylizer: Stylizer, photo: Photograph, look: Look, tile: str, output
 @pytest.mark.parametrize(
     "look",
     [
-        Look(),
-        Look(strength=0.4),
-        Look(keep_colors="luminance"),
-        Look(keep_colors="matched", strength=0.8),
-        Look(mask="mask.png"),
-        Look(mask="mask.png", keep_colors="matched"),
-        Look(scale=1.5),
-        Look(scale=0.7, mask="mask.png", strength=0.9),
+        native(),
+        native(strength=0.4),
+        native(keep_colors="luminance"),
+        native(keep_colors="matched", strength=0.8),
+        native(mask="mask.png"),
+        native(mask="mask.png", keep_colors="matched"),
+        native(scale=1.5),
+        native(scale=0.7, mask="mask.png", strength=0.9),
     ],
 )
 def test_tiled_is_untiled_within_one_level(
@@ -77,11 +82,11 @@ def test_thumbnail_says_how_far_off_its_statistics_are(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    whole = painted(stylizer, photo, Look(), "never", tmp_path / "whole.png")
-    painted(stylizer, photo, Look(), "thumbnail", tmp_path / "same.png")  # the picture is its own thumbnail
+    whole = painted(stylizer, photo, native(), "never", tmp_path / "whole.png")
+    painted(stylizer, photo, native(), "thumbnail", tmp_path / "same.png")  # the picture is its own thumbnail
     exact = float(capsys.readouterr().err.split("off by ")[1].split()[0])
     monkeypatch.setattr("stylization.repainting.THUMBNAIL_PX", 40)
-    small = painted(stylizer, photo, Look(), "thumbnail", tmp_path / "small.png")
+    small = painted(stylizer, photo, native(), "thumbnail", tmp_path / "small.png")
     told = float(capsys.readouterr().err.split("off by ")[1].split()[0])
     assert exact == 0 and told > 0 and np.abs(small - whole).max() > 1
 
@@ -91,9 +96,9 @@ def test_thumbnail_says_how_far_off_its_statistics_are(
 def test_sixteen_bits_stay_sixteen(suffix: str, tile: str, stylizer: Stylizer, tmp_path: Path) -> None:
     photo = Photograph(written(tmp_path / f"photo{suffix}", smooth(120, 100), depth=16))
     assert photo.depth == 16 and np.abs(photo.whole() - smooth(120, 100)).max() < 1e-5
-    result = painted(stylizer, photo, Look(strength=0.5), tile, tmp_path / f"out{suffix}")
+    result = painted(stylizer, photo, native(strength=0.5), tile, tmp_path / f"out{suffix}")
     assert result.max() > 255 and len(np.unique(result)) > 1000
-    narrow = painted(stylizer, photo, Look(strength=0.5), tile, tmp_path / "out.jpg")
+    narrow = painted(stylizer, photo, native(strength=0.5), tile, tmp_path / "out.jpg")
     assert narrow.max() <= 255 and np.abs(narrow - result / 257).mean() < 3
 
 
@@ -116,7 +121,7 @@ def test_a_profile_is_converted_on_the_way_in_and_back_on_the_way_out(stylizer: 
         profile = file.info["icc_profile"]
     photo = Photograph(tmp_path / "photo.png")
     assert np.abs(photo.whole() - smooth(60, 50)).mean() < 0.01  # the same colours
-    kept = painted(stylizer, photo, Look(strength=0), "never", tmp_path / "out.png")
+    kept = painted(stylizer, photo, native(strength=0), "never", tmp_path / "out.png")
     with Image.open(tmp_path / "photo.png") as before, Image.open(tmp_path / "out.png") as after:
         assert after.info["icc_profile"] == profile and np.abs(np.asarray(before) - kept).mean() < 1
 

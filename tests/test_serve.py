@@ -115,24 +115,24 @@ def test_strength_and_colours_are_those_of_the_stylizer(client: httpx.Client, mo
     photograph = picture((160, 120))
     sent = encoded(photograph, "PNG")
     assert difference(decoded(post(client, sent, strength=0)), photograph) == 0
-    own = models["ink-batch"].stylizer(photograph, strength=0.6, keep_colors="matched", scale=160 / 256)
-    answer = decoded(post(client, sent, strength=0.6, keep_colors="matched", painted_px=256))
+    own = models["ink-batch"].stylizer(photograph, strength=0.6, keep_colors="matched", scale=1.5)
+    answer = decoded(post(client, sent, strength=0.6, keep_colors="matched", scale=1.5))
     assert difference(answer, own) < 0.5
 
 
 @pytest.mark.parametrize(
-    ("served", "model", "painted_px", "other_px"), [("client", "ink-batch", 300, 900), ("mixing", "ink", 640, 384)]
+    ("served", "model", "scale", "other_scale"), [("client", "ink-batch", 2.5, 0.8), ("mixing", "ink", 1.2, 2.0)]
 )
 def test_a_preview_shows_what_the_whole_will_be(
-    served: str, model: str, painted_px: int, other_px: int, request: pytest.FixtureRequest
+    served: str, model: str, scale: float, other_scale: float, request: pytest.FixtureRequest
 ) -> None:
     sent = encoded(ImageOps.mirror(picture((900, 600))), quality=95)
     ask = partial(post, request.getfixturevalue(served), sent, model=model)
-    whole = decoded(ask(painted_px=painted_px))
-    small = decoded(ask(painted_px=painted_px, size_px=450))
+    whole = decoded(ask(scale=scale))
+    small = decoded(ask(scale=scale, size_px=450))
     assert small.size == (450, 300)
     reduced = whole.resize(small.size, Image.Resampling.LANCZOS)
-    other = decoded(ask(painted_px=other_px, size_px=450))
+    other = decoded(ask(scale=other_scale, size_px=450))
     assert difference(reduced, small) < 0.5 * difference(reduced, other)
 
 
@@ -164,11 +164,11 @@ def test_a_mixture_is_the_stylizers_whatever_the_shares_add_up_to(
     mixing: httpx.Client, several: dict[str, Model]
 ) -> None:
     photograph = picture((160, 120))
-    ask = partial(post, mixing, encoded(photograph, "PNG"), model="ink", painted_px=640)
+    ask = partial(post, mixing, encoded(photograph, "PNG"), model="ink", scale=1.2)
     mixed = ask(mix="my_cat=0.25,ink=0.75", strength=0.6, keep_colors="matched")
     style = {"ink": 0.75, "my cat": 0.25}
-    look = {"style": style, "strength": 0.6, "keep_colors": "matched", "scale": 160 / 640}
-    own = several["ink"].stylizer(photograph, **look, own_scale=768 / 640)  # strokes, where 768 px are the usual
+    look = {"style": style, "strength": 0.6, "keep_colors": "matched", "scale": 1.2}
+    own = several["ink"].stylizer(photograph, **look)
     assert difference(decoded(mixed), own) < 0.5
     assert ask(mix=" ink=3, my_cat=1,waves=0", strength=0.6, keep_colors="matched").content == mixed.content
     assert ask(model="ink-instance", mix="ink-instance=1").content == ask(model="ink-instance").content
@@ -179,7 +179,7 @@ def test_strength_is_asked_of_a_generator_that_knows_it_and_none_is_the_photogra
     mixing: httpx.Client, several: dict[str, Model]
 ) -> None:
     photograph = picture((160, 120))
-    ask = partial(post, mixing, encoded(photograph, "PNG"), model="waves", painted_px=128)
+    ask = partial(post, mixing, encoded(photograph, "PNG"), model="waves", scale=6.0)
     assert several["waves"].facts.paints_strength and not several["ink-instance"].facts.paints_strength
     assert difference(decoded(ask(strength=0)), photograph) == 0
     assert difference(Image.blend(photograph, decoded(ask()), 0.5), decoded(ask(strength=0.5))) > 2
@@ -240,7 +240,7 @@ def png_header(width: int, height: int) -> bytes:
         (encoded(picture((640, 480)))[:3000], {}, 422, "damaged"),
         (encoded(picture()), {"model": "nobody"}, 404, "no model nobody; there are my_cat-instance, ink-batch"),
         (encoded(picture()), {"strength": 2}, 422, "strength: "),
-        (encoded(picture()), {"painted_px": 4000}, 422, "painted_px: "),
+        (encoded(picture()), {"scale": 0.1}, 422, "scale: "),
         (encoded(picture()), {"keep_colors": "all"}, 422, "keep_colors: "),
         (encoded(picture()), {"strenght": 1}, 422, "strenght: "),
     ],

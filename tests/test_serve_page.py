@@ -120,7 +120,7 @@ def test_upload_choose_slide_download(opened: Callable[..., Any], address: str, 
     name, content = saved(page, page.get_by_role("button", name="Download").click)
     assert name == "my photo-ink-batch.jpg"
     with httpx.Client(base_url=address, timeout=60) as client:
-        fields = {"strength": 0.6, "keep_colors": "luminance", "painted_px": 512}
+        fields = {"strength": 0.6, "keep_colors": "luminance", "scale": 1.5}
         assert content == post(client, photo.read_bytes(), **fields).content
 
 

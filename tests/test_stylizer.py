@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, ImageFilter
 
 from stylization import cli
+from stylization.errors import InputError
 from stylization.stylizer import Stylizer, load
 
 
@@ -61,43 +62,47 @@ def test_folder_keeps_its_structure_skips_what_is_done_and_goes_on_past_damage(
 
 def test_strength_goes_from_the_photograph_to_the_stylization(stylizer: Stylizer) -> None:
     x = torch.rand(2, 3, 40, 52)
-    whole = stylizer(x)
-    assert torch.allclose(stylizer(x, strength=0.0), x)
-    assert torch.allclose(stylizer(x, strength=0.25), 0.75 * x + 0.25 * whole, atol=1e-6)
+    whole = stylizer(x, strokes="native")
+    assert torch.allclose(stylizer(x, strokes="native", strength=0.0), x)
+    assert torch.allclose(stylizer(x, strokes="native", strength=0.25), 0.75 * x + 0.25 * whole, atol=1e-6)
 
 
 def test_colours_are_kept_as_asked(stylizer: Stylizer) -> None:
     x = 0.3 + 0.4 * torch.rand(1, 3, 40, 52)
     luminance = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    kept, whole = stylizer(x, keep_colors="luminance"), stylizer(x)
+    kept, whole = stylizer(x, strokes="native", keep_colors="luminance"), stylizer(x, strokes="native")
     inside = ((kept > 0) & (kept < 1)).all(1, keepdim=True)
     assert inside.float().mean() > 0.5
     lightness = (luminance * (kept - whole)).sum(1, keepdim=True)
     chroma = (kept - x) - (kept - x).mean(1, keepdim=True)
     assert lightness[inside].abs().max() < 1e-5
     assert chroma[inside.expand_as(chroma)].abs().max() < 1e-5
-    matched = stylizer(x, keep_colors="matched")
+    matched = stylizer(x, strokes="native", keep_colors="matched")
     assert torch.allclose(matched.mean((2, 3)), x.mean((2, 3)), atol=0.01)
 
 
 def test_scale_keeps_the_size_and_one_changes_nothing(stylizer: Stylizer) -> None:
     x = torch.rand(1, 3, 41, 53)
-    assert torch.equal(stylizer(x, scale=1.0), stylizer(x))
-    assert stylizer(x, scale=2.0).shape == stylizer(x, scale=0.5).shape == x.shape
-    assert not torch.allclose(stylizer(x, scale=2.0), stylizer(x), atol=0.01)
+    assert torch.equal(stylizer(x, strokes="native", scale=1.0), stylizer(x, strokes="native"))
+    assert stylizer(x, strokes="native", scale=2.0).shape == stylizer(x, strokes="native", scale=0.5).shape == x.shape
+    assert not torch.allclose(stylizer(x, strokes="native", scale=2.0), stylizer(x, strokes="native"), atol=0.01)
 
 
 def test_mask_repaints_its_region_with_the_statistics_of_that_region(stylizer: Stylizer) -> None:
     x = torch.rand(1, 3, 40, 64)
     mask = torch.zeros(40, 64)
     mask[:, 32:] = 1
-    painted = stylizer(x, mask=mask)
+    painted = stylizer(x, strokes="native", mask=mask)
     assert torch.equal(painted[..., :32], x[..., :32])
     other = x.clone()
     other[..., :16] = 0  # far outside the region: neither its statistics nor, 16 px away, its pixels
-    assert torch.allclose(stylizer(other, mask=mask)[..., 48:], painted[..., 48:], atol=1e-5)
-    assert not torch.allclose(stylizer(other)[..., 48:], stylizer(x)[..., 48:], atol=1e-3)
-    assert torch.equal(stylizer(x), load_again(stylizer)(x))  # its own statistics are back
+    assert torch.allclose(stylizer(other, strokes="native", mask=mask)[..., 48:], painted[..., 48:], atol=1e-5)
+    assert not torch.allclose(
+        stylizer(other, strokes="native")[..., 48:], stylizer(x, strokes="native")[..., 48:], atol=1e-3
+    )
+    assert torch.equal(
+        stylizer(x, strokes="native"), load_again(stylizer)(x, strokes="native")
+    )  # its own statistics are back
 
 
 def load_again(stylizer: Stylizer) -> Stylizer:
@@ -125,3 +130,22 @@ def test_wrong_input_is_told_in_one_line(
     errors = capsys.readouterr().err
     assert stopped.value.code == 2 and told in errors and errors.count("\n") == 1
     assert not (tmp_path / "out.png").exists()
+
+
+def test_relative_strokes_are_the_same_share_of_pictures_of_any_size(stylizer: Stylizer) -> None:
+    large = picture((1536, 1024)).filter(ImageFilter.GaussianBlur(100))  # without edges, which depend on the size
+    medium, small = (large.resize(size, Image.Resampling.LANCZOS) for size in ((768, 512), (384, 256)))
+
+    def look(image: Image.Image, **options: float | str) -> np.ndarray:
+        return np.asarray(stylizer(image, **options).resize((384, 256), Image.Resampling.LANCZOS), float)
+
+    relative = [look(image) for image in (large, medium, small)]
+    difference = max(np.abs(each - relative[1]).mean() for each in relative)
+    assert difference < 0.8 * np.abs(look(large, strokes="native") - relative[1]).mean()
+    assert np.array_equal(look(medium, strokes="native"), relative[1])
+    assert np.array_equal(look(large, scale=1.5), look(large, strokes="native", scale=3.0))
+
+
+def test_unknown_strokes_are_rejected(stylizer: Stylizer) -> None:
+    with pytest.raises(InputError, match="strokes=fine: choose relative or native"):
+        stylizer(picture(), strokes="fine")

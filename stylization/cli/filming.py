@@ -79,6 +79,7 @@ def repaint(options: argparse.Namespace) -> None:
             strength=options.strength,
             keep_colors=options.keep_colors,
             scale=options.scale,
+            strokes=options.strokes,
             mask=images.to_tensor(mask)[0] if mask else None,
         )
     print(options.output)

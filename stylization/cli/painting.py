@@ -50,7 +50,14 @@ def add(commands: Commands) -> None:
     command.add_argument("--overwrite", action="store_true", help="make anew what is there already")
     command.add_argument("--strength", type=float, default=1.0, help="0 (the photograph) to 1 (1)")
     command.add_argument("--keep-colors", choices=["luminance", "matched"], help="give the photograph's colours back")
-    command.add_argument("--scale", type=float, default=1.0, help="strokes so many times larger (1)")
+    command.add_argument("--scale", type=float, default=1.0, help="stroke size multiplier, 0.1 to 10 (default: 1)")
+    command.add_argument(
+        "--strokes",
+        choices=["relative", "native"],
+        default="relative",
+        help="relative: strokes as in a picture of 768 px, whatever the size; native: as large in pixels as trained, "
+        "finer in a large picture (default: relative)",
+    )
     command.add_argument("--mask", help="a picture, white where to repaint; of any size")
     command.add_argument(
         "--tile",
@@ -170,7 +177,9 @@ def _by_torch(options: argparse.Namespace) -> Repaint:
     from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
     from stylization.stylizer import load
 
-    look = Look(options.strength, options.keep_colors, options.scale, options.mask, mixture(options.style))
+    look = Look(
+        options.strength, options.keep_colors, options.scale, options.mask, mixture(options.style), options.strokes
+    )
     process_bytes = None if options.memory is None else _bytes(options.memory)
     if look.mask is not None:
         images.Photograph(look.mask)  # told before anything is done
@@ -192,7 +201,7 @@ def _by_onnx(options: argparse.Namespace) -> Repaint:
     stylizer = OnnxStylizer(options.model)
 
     def repaint(photo: Photograph, watch: Callable[[float], None]) -> AbstractContextManager[pyvips.Image]:
-        painted = stylizer.stylize(photo.whole(), options.strength, options.keep_colors, options.scale)
+        painted = stylizer.stylize(photo.whole(), options.strength, options.keep_colors, options.scale, options.strokes)
         watch(1.0)
         return contextlib.nullcontext(images.as_image(painted, photo.depth))
 

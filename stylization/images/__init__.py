@@ -10,6 +10,7 @@ from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
 from stylization.images.files import SUFFIXES, check_suffix, paired_paths
 from stylization.images.photographs import Photograph, as_image, quantized
 from stylization.images.pictures import encoded, read, save, shrink
+from stylization.images.resizing import enlarged, enlarged_pixels, resized, resized_pixels, to_16_bits
 from stylization.images.uploads import UPLOAD_FORMATS, Upload, read_upload
 
 if TYPE_CHECKING:
@@ -28,14 +29,19 @@ __all__ = [
     "check_suffix",
     "contact_sheet",
     "encoded",
+    "enlarged",
+    "enlarged_pixels",
     "in_rows",
     "paired_paths",
     "quantized",
     "read",
     "read_upload",
+    "resized",
+    "resized_pixels",
     "save",
     "shrink",
     "square",
+    "to_16_bits",
     "to_float",
     "to_picture",
     "to_tensor",

@@ -27,10 +27,9 @@ class Photo(NamedTuple):
 
 @dataclass(frozen=True)
 class Upload:
-    """A photograph that was sent, perhaps reduced; the long side it had, and the format it is sent back in."""
+    """A photograph that was sent, perhaps reduced, and the format it is sent back in."""
 
     photo: Photo
-    long_side_px: int
     image_format: str
 
     @property
@@ -58,7 +57,7 @@ def read_upload(content: bytes, max_pixels: int, size_px: int | None = None) -> 
         if size_px is not None:
             image.draft(None, (size_px, size_px))  # a JPEG decodes to 1/2, 1/4, 1/8 for less
         photo = photo_of(image)
-    return Upload(photo if size_px is None else _reduced(photo, size_px), max(width, height), image_format)
+    return Upload(photo if size_px is None else _reduced(photo, size_px), image_format)
 
 
 def _reduced(photo: Photo, size_px: int) -> Photo:

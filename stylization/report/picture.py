@@ -23,7 +23,9 @@ def columns(arms: Arms, photos: Path | None, size_px: int = 256) -> list[tuple[s
     for name, runs in arms.items():
         stylizer = load(runs[0].folder)
         style = stylizer.styles[0] if stylizer.styles else None  # of several the first
-        found.append((name, torch.cat([stylizer(photograph[None], style=style) for photograph in content])))
+        found.append(
+            (name, torch.cat([stylizer(photograph[None], style=style, strokes="native") for photograph in content]))
+        )
     for runs in arms.values():
         for entry in runs[0].evaluation.values():
             path = Path(entry.get("iterative", {}).get("pictures", ""))

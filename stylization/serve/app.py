@@ -18,7 +18,7 @@ from stylization import images
 from stylization.blending import KeepColors
 from stylization.conditions import Mixture
 from stylization.errors import Damaged, InputError
-from stylization.serve.models import MOST_PAINTED_PX, PAINTED_PX, Facts, Model, mixture, sample
+from stylization.serve.models import LEAST_SCALE, Facts, Model, mixture, sample
 from stylization.serve.queue import Cut, CutResponse, Limits, Queue, QueuedRoute
 
 FOLDER = Path(__file__).parent
@@ -43,13 +43,12 @@ class Wish(BaseModel, extra="forbid"):
     keep_colors: KeepColors | None = Field(
         None, description="Give the photograph's colours back: all but their luminance, or their mean and covariance."
     )
-    painted_px: int = Field(
-        PAINTED_PX,
-        ge=128,
-        le=MOST_PAINTED_PX,
-        description="Long side at which it is repainted: the smaller, the larger the strokes. They are enlarged to the "
-        "size of the answer, at most ten times, with the details that the photograph has beyond that side. A generator "
-        "that has learned strokes of several sizes is asked for larger or smaller ones instead.",
+    scale: float = Field(
+        1.0,
+        ge=LEAST_SCALE,
+        le=10,
+        description="Stroke size multiplier. At 1, strokes are as large as in a picture whose long side has 768 px, "
+        "whatever the size of the photograph.",
     )
     size_px: int | None = Field(None, ge=16, description="Long side of the answer, for a preview (as it was).")
 
@@ -204,4 +203,4 @@ def _mixture(models: Mapping[str, Model], model: Model, mix: str) -> Mixture:
 def _repainted(wish: Wish, model: Model, style: Mixture | None, max_pixels: int) -> tuple[str, bytes]:
     """The media type and the content of the answer."""
     upload = images.read_upload(wish.picture.file.read(), max_pixels, wish.size_px)
-    return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.painted_px, style)
+    return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.scale, style)

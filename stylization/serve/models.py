@@ -18,8 +18,7 @@ from stylization.images import Upload
 from stylization.model_file import located
 from stylization.stylizer import Stylizer, load
 
-PAINTED_PX = 768  # long side at which a photograph is repainted, if nothing else is asked for
-MOST_PAINTED_PX = 2048  # what a generator holds in memory meanwhile grows with its square
+LEAST_SCALE = 0.375  # a long side of 2048 px: the memory of a generator grows with its square
 THUMBNAIL_PX = 288
 SHARE = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<share>-?([0-9]+\.?[0-9]*|\.[0-9]+))\s*")
 
@@ -58,23 +57,15 @@ class Model:
         upload: Upload,
         strength: float,
         keep_colors: KeepColors | None,
-        painted_px: int,
+        scale: float,
         style: Mixture | None = None,
     ) -> bytes:
-        """The upload's photograph repainted, as a file, in this model's style or in a mixture with others.
+        """Return the upload's photograph repainted, as a file, in this model's style or in a mixture with others.
 
-        Strokes are as large as in a photograph of `painted_px`, however much this one was reduced before: a preview
-        shows what the whole will be. The stylizer enlarges no stroke more than ten times.
+        Strokes are relative to the picture, so that a reduced preview shows what the whole will be.
         """
-        picture = upload.photo.picture
-        scale = max(picture.size) / max(painted_px, upload.long_side_px / 10)
         painted = self.stylizer(
-            picture,
-            style=style or self.style,
-            strength=strength,
-            keep_colors=keep_colors,
-            scale=min(max(scale, 0.1), 10.0),
-            own_scale=PAINTED_PX / painted_px,  # the same for a preview and for the whole
+            upload.photo.picture, style=style or self.style, strength=strength, keep_colors=keep_colors, scale=scale
         )
         return upload.encode(painted)
 

@@ -5,7 +5,7 @@ import {offerMix, settleMix, shares} from "./mix.js";
 import {Previews, decoded, stylize} from "./requests.js";
 import {arrange, divide, place, reveal, show, view} from "./views.js";
 
-const STROKES = [["finest", 1536], ["fine", 1152], ["medium", 768], ["broad", 512], ["broadest", 384]]; // painted_px
+const STROKES = [["finest", 0.5], ["fine", 0.7], ["medium", 1], ["broad", 1.5], ["broadest", 2]]; // scale
 const HINTS = {
   "": "The colours are those of the style.",
   luminance: "The photograph's own colours; only lightness is repainted.",
@@ -21,7 +21,7 @@ const asked = (input, strength = "paintsStrength" in input.dataset ? $("#strengt
   mix: mix.length > 1 ? mix.map((share) => `${share.input.value}=${share.part}`).join() : "",
   strength,
   keep_colors: $("[name=keep_colors]:checked").value,
-  painted_px: STROKES[$("#strokes").value][1],
+  scale: STROKES[$("#strokes").value][1],
 });
 
 let photograph = null; // {file, url, ratio, previews, isNew}
