@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).resolve().parent.parent
+TABLES = Path("docs") / "benchmarks.md"
 RIVAL = "common recipe"
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 CONTENT_LAYER = "relu2_2"
@@ -212,39 +213,41 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     """With the options that all benchmarks have."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--json", type=Path, help="write the figures to this file, too")
-    made.add_argument("--readme", action="store_true", help="put the table in its place in README.md")
+    made.add_argument("--docs", action="store_true", help=f"write the table into {TABLES}")
     made.set_defaults(device="cpu")  # of those that are not asked
     return made
 
 
 def publish(name: str, rows: Sequence[Row], options: argparse.Namespace, note: str = "", **more: object) -> None:
-    """Print rows as a Markdown table below a line that says where, when and with what they were measured; write them
-    where the options want them."""
-    command = " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *(a for a in sys.argv[1:] if a != "--readme")])
+    """Print rows as a Markdown table below a line with command, machine, versions and date.
+
+    Also write them to the file of `--json` and, with `--docs`, into docs/benchmarks.md.
+    """
+    command = " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *(a for a in sys.argv[1:] if a != "--docs")])
     facts = {
         "machine": machine(options.device),
         "versions": _versions(),
         "date": date.today().isoformat(),
         "command": command,
     }
-    told = f"*`uv run {command}`: {facts['machine']}, {facts['versions']}, {facts['date']}.{' ' * bool(note)}{note}*"
-    text = f"{told}\n\n{markdown(rows)}"
+    heading = f"*`uv run {command}`: {facts['machine']}, {facts['versions']}, {facts['date']}.{' ' * bool(note)}{note}*"
+    text = f"{heading}\n\n{markdown(rows)}"
     print(text, flush=True)
     if options.json is not None:
         plain = [{key: v._asdict() if isinstance(v, Spread) else v for key, v in row.items()} for row in rows]
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"benchmark": name, **facts, "rows": plain, **more}, indent=1) + "\n")
-    if options.readme:
+    if options.docs:
         put(name, text)
 
 
 def put(name: str, text: str) -> None:
-    """Replace what stands between a benchmark's two marks in README.md."""
-    path = ROOT / "README.md"
+    """Replace the text between the two marks of a benchmark in docs/benchmarks.md."""
+    path = ROOT / TABLES
     start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
     before, found, after = path.read_text().partition(start)
     if not found:
-        raise SystemExit(f"README.md has no mark {start.strip()}")
+        raise SystemExit(f"{TABLES} has no mark {start.strip()}")
     path.write_text(before + start + text + end + after.partition(end)[2])
 
 

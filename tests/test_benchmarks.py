@@ -61,20 +61,21 @@ def test_a_table_is_printed_written_and_put_into_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(common, "ROOT", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["benchmarks/step.py", "--readme"])
-    (tmp_path / "README.md").write_text("before\n<!-- step -->\nold\n<!-- end of step -->\nafter\n")
+    monkeypatch.setattr(sys, "argv", ["benchmarks/step.py", "--docs"])
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "benchmarks.md").write_text("before\n<!-- step -->\nold\n<!-- end of step -->\nafter\n")
     rows = [{"step": "ours", "s": common.spread([1.0, 2.0, 4.0]), "GB": 1.5}, {"step": "theirs", "s": 3}]
     common.publish(
         "step",
         rows,
-        argparse.Namespace(device="cpu", json=tmp_path / "found" / "step.json", readme=True),
+        argparse.Namespace(device="cpu", json=tmp_path / "found" / "step.json", docs=True),
         "Three turns.",
     )
     table = "| step | s | GB |\n| --- | ---: | ---: |\n| ours | 2 (1 to 4) | 1.5 |\n| theirs | 3 |  |\n"
     assert table in capsys.readouterr().out
-    readme = (tmp_path / "README.md").read_text()
-    assert table in readme and "old" not in readme and "`uv run benchmarks/step.py`" in readme
-    assert readme.startswith("before\n") and readme.endswith("<!-- end of step -->\nafter\n")
+    page = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert table in page and "old" not in page and "`uv run benchmarks/step.py`" in page
+    assert page.startswith("before\n") and page.endswith("<!-- end of step -->\nafter\n")
     found = json.loads((tmp_path / "found" / "step.json").read_text())
     assert found["rows"][0]["s"] == {"median": 2.0, "least": 1.0, "most": 4.0} and found["date"] and found["machine"]
 
@@ -83,13 +84,13 @@ def test_ratios_are_those_of_the_turns() -> None:
     assert common.times_as_fast([1.0, 2.0, 4.0], [2.0, 2.0, 12.0]) == common.Spread(2.0, 1.0, 3.0)
 
 
-def test_every_table_has_its_place_in_the_readme() -> None:
+def test_every_table_has_its_marks_in_the_docs() -> None:
     names = [
         name
         for path in (ROOT / "benchmarks").glob("*.py")
         for name in re.findall(r'common\.publish\("(\w+)"', path.read_text())
     ]
-    readme = (ROOT / "README.md").read_text()
-    assert len(names) == 7
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert {"step", "norms", "inference"} <= set(names)
     for name in names:
-        assert readme.count(f"<!-- {name} -->\n") == readme.count(f"<!-- end of {name} -->") == 1, name
+        assert page.count(f"<!-- {name} -->\n") == page.count(f"<!-- end of {name} -->") == 1, name
