@@ -90,6 +90,6 @@ def test_every_table_has_its_place_in_the_readme() -> None:
         for name in re.findall(r'common\.publish\("(\w+)"', path.read_text())
     ]
     readme = (ROOT / "README.md").read_text()
-    assert len(names) == 7
+    assert "step" in names
     for name in names:
         assert readme.count(f"<!-- {name} -->\n") == readme.count(f"<!-- end of {name} -->") == 1, name
