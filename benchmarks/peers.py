@@ -4,7 +4,8 @@
 
 The judge is VGG-16: content at relu2_2, style at relu1_2, relu2_2, relu3_3 and relu4_3, in relative units, the mean
 over layers. "total" is content + WEIGHT style + 0.1 tv; "their total" is 1e5 content + 1e10 style in the units of
-pytorch/examples (mean squared differences of features and of Gram matrices over c h w), on the same features.
+pytorch/examples (mean squared differences of features and of Gram matrices over c h w). These presume features on the
+scale of torchvision's weights: for weights on Caffe's scale give --feature-scale 58, the deviation of pixels in 0..255.
 "L-BFGS steps" is the smallest number of steps after which the iterative method, from noise, has a total as low as the
 generator's: the median over --iterative-photos photographs. "> N" means that N steps were not enough.
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import common
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stylization import images, pytorch_examples, styles
 from stylization.configuration import built_content, composed, plain
@@ -34,7 +35,6 @@ from stylization.stylizer import load
 from stylization.training import parameter_count
 
 METERS = ("grid", "texture", "halo", "ssim")
-THEIR_WEIGHTS = {"content": 1e5, "style": 1e10, "tv": 0.0}
 Paint = Callable[[Tensor], Tensor]
 
 
@@ -45,16 +45,17 @@ def main() -> None:
     content = held_out(options.photos, options.num_photos, options.size_px)
     style = styles.read(options.style, options.style_size_px)
     network = vgg16(options.weights)
-    ours, theirs = objectives(network, style, options.style_weight)
+    ours, theirs = objectives(network, style, options.style_weight, options.feature_scale)
     rows: list[common.Row] = []
     curves = [
-        curve(photograph, ours, options.iterative_steps, options.cache)
-        for photograph in content[: options.iterative_photos].split(1)
+        curve(photograph[None], ours, options.iterative_steps, options.cache)
+        for photograph in content[: options.iterative_photos]
     ]
     for name, (paint, size) in generators.items():
         with torch.inference_mode():
             stylized = torch.cat([paint(photograph) for photograph in content.split(1)])
-            row = {"generator": name, "parameters": size} | judged(stylized, content, style, ours, theirs)
+            row: dict[str, str | float | common.Spread] = {"generator": name, "parameters": size}
+            row |= judged(stylized, content, style, ours, theirs)
             if curves:
                 row["L-BFGS steps"] = equivalent_steps(curves, stylized, content, ours)
         rows.append(row)
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--style", default="mosaic", metavar="PICTURE", help="a bundled style or a picture")
     parser.add_argument("--style-size-px", type=int, default=384, help="short side of the style picture (default: 384)")
     parser.add_argument("--style-weight", type=float, default=10.0, help="weight of the style term (default: 10)")
+    parser.add_argument("--feature-scale", type=float, default=1.0, help="divisor of features in their total, e.g. 58")
     parser.add_argument("--photos", type=Path, help="folder of photographs (default: the samples)")
     parser.add_argument("--num-photos", type=int, default=20, help="held-out photographs of the folder (default: 20)")
     parser.add_argument("--size-px", type=int, default=256, help="side of the photographs (default: 256)")
@@ -112,16 +114,19 @@ def held_out(photos: Path | None, num_photos: int, size_px: int) -> Tensor:
     return images.to_float(built_content(plain(composed(words))).held_out)
 
 
-def objectives(network: VGG, style: Tensor, style_weight: float) -> tuple[Objective, Objective]:
-    """Ours and theirs, at the same layers."""
+def objectives(
+    network: VGG, style: Tensor, style_weight: float, feature_scale: float = 1.0
+) -> tuple[Objective, Objective]:
+    """Ours and theirs, at the same layers. Theirs measures features divided by `feature_scale`."""
     weights = {"content": 1.0, "style": style_weight, "tv": 0.1}
     layers = ([common.CONTENT_LAYER], common.STYLE_LAYERS)
     ours = Objective(network, style, *layers, weights)
-    return ours, Objective(network, style, *layers, THEIR_WEIGHTS, "pytorch_examples")
+    theirs = {"content": 1e5 / feature_scale**2, "style": 1e10 / feature_scale**4, "tv": 0.0}
+    return ours, Objective(network, style, *layers, theirs, "pytorch_examples")
 
 
 def judged(
-    stylized: Tensor, content: Tensor, style: Tensor, ours: nn.Module, theirs: nn.Module
+    stylized: Tensor, content: Tensor, style: Tensor, ours: Objective, theirs: Objective
 ) -> dict[str, str | float | common.Spread]:
     """Terms, totals and meters, in the mean over photographs."""
     found: dict[str, str | float | common.Spread] = {**mean_terms(ours, stylized, content)}

@@ -213,7 +213,8 @@ def _power(windows: Tensor) -> Tensor:
     """The mean power spectrum of windows: (WINDOW_PX, WINDOW_PX), whose sum is their mean variance."""
     window = _hann(windows)
     centered = windows - (windows * window).sum((1, 2), keepdim=True) / window.sum()
-    return torch.fft.fft2(centered * window).abs().square().mean(0) / (WINDOW_PX**2 * window.square().sum())
+    power: Tensor = torch.fft.fft2(centered * window).abs().square().mean(0)
+    return power / (WINDOW_PX**2 * window.square().sum())
 
 
 def _periodic(power: Tensor) -> Tensor:
