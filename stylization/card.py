@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylization import model_file
+from stylization import model_file, styles
 from stylization.conditions import Condition, condition, mixed
 from stylization.configuration import built_content, built_objective
 from stylization.content import held_out_samples
@@ -17,19 +17,22 @@ from stylization.content.stream import held_out
 from stylization.evaluation import mean_terms, settings_of
 from stylization.images import Cell, contact_sheet, in_rows, to_float, to_picture
 from stylization.iterative import optimize
+from stylization.metrics import OF_PICTURES, meters, readings
 from stylization.stylizer import load
+
+ARTIFACTS = ("grid", "texture", "halo")
 
 
 def card(path: Path) -> str:
     """In Markdown, of what the model's file says. Raises `InputError`."""
     description = model_file.described(path)
     facts, architecture = json.loads(description["facts"]), json.loads(description["architecture"])
-    styles = facts.get("styles") or [facts.get("style", "unknown")]
+    names = facts.get("styles") or [facts.get("style", "unknown")]
     after, before = (
-        facts.get(f"{name}_by_style") or {styles[0]: facts.get(name, {})} for name in ("val", "val_initial")
+        facts.get(f"{name}_by_style") or {names[0]: facts.get(name, {})} for name in ("val", "val_initial")
     )
     lines = [
-        f"**{path.parent.name if path.name == model_file.FILE_NAME else path.stem}**: {', '.join(styles)}",
+        f"**{path.parent.name if path.name == model_file.FILE_NAME else path.stem}**: {', '.join(names)}",
         "",
         f"- generator {facts.get('generator')}, width {architecture['generator'].get('width')}, norm "
         f"{facts.get('norm')}: {facts.get('parameters', 0):,} parameters, {path.stat().st_size / 1e6:.2f} MB",
@@ -38,15 +41,18 @@ def card(path: Path) -> str:
         f"objective {facts.get('objective')} as {facts.get('loss_network')} sees it, revision {facts.get('git')}",
         f"- held out: {len(facts.get('held_out', []))} photographs; untouched is the total of leaving them as they "
         f"are; {_about_gap(facts)}",
+        f"- {_about_artifacts(facts)}",
         "",
-        "| style | content | style term | total | untouched | gap |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| style | content | style term | total | untouched | gap | {' | '.join(ARTIFACTS)} |",
+        "| --- |" + " ---: |" * (5 + len(ARTIFACTS)),
     ]
-    for style in styles:
+    for style in names:
         terms = after.get(style, {})
         numbers = [terms.get("content"), terms.get("style"), terms.get("total"), before.get(style, {}).get("total")]
-        gap = facts.get("gap", {}).get("by_style", {}).get(style)
-        lines.append(f"| {style} | {' | '.join(map(_told, (*numbers, gap)))} |")
+        numbers.append(facts.get("gap", {}).get("by_style", {}).get(style))
+        artifacts = facts.get("artifacts", {}).get("by_style", {}).get(style, {})
+        cells = [*map(_told, numbers), *(f"{artifacts[name]:.4f}" if name in artifacts else "" for name in ARTIFACTS)]
+        lines.append(f"| {style} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -69,14 +75,24 @@ def _about_gap(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _about_artifacts(facts: Mapping[str, Any]) -> str:
+    found = facts.get("artifacts")
+    if not found:
+        return "grid, texture and halo were not measured (--artifacts)"
+    return (
+        f"grid, texture and halo (`stylization/metrics.py`, lower is better) on {found['num_photographs']} of them at "
+        f"{found['size_px']} px, beyond the photograph's and the style picture's own"
+    )
+
+
 def picture(model: Path, num_photographs: int, size_px: int, columns: int = 5) -> Image.Image:
     """A contact sheet of held-out sample photographs, each followed by its stylization in every style."""
     stylizer = load(model)
-    styles = stylizer.styles or [stylizer.facts["style"]]
+    names = stylizer.styles or [stylizer.facts["style"]]
     cells: list[Cell] = []
     for photograph in to_float(held_out(held_out_samples(), size_px))[:num_photographs]:
         cells.append(Cell("photograph", to_picture(photograph)))
-        cells += [Cell(style.replace("_", " "), to_picture(stylizer(photograph, style=style))) for style in styles]
+        cells += [Cell(style.replace("_", " "), to_picture(stylizer(photograph, style=style))) for style in names]
     return contact_sheet(in_rows(cells, columns))
 
 
@@ -105,6 +121,28 @@ def measure_gap(
     measured = {"num_steps": num_steps, "num_photographs": len(content), "size_px": size_px, "by_style": gaps}
     architecture = json.loads(model_file.described(path)["architecture"])
     model_file.write(path, generator, architecture, facts | {"gap": measured})
+
+
+@torch.no_grad()
+def measure_artifacts(run: Path, num_photographs: int, size_px: int) -> None:
+    """Measure `ARTIFACTS` of each style of a finished run on the first held-out photographs, and write them into the
+    model's file. Raises `InputError` if the run's settings are not there."""
+    path = model_file.located(run)
+    settings = settings_of(path.parent)
+    settings["data"]["held_out_size_px"] = size_px
+    stylizer = load(path)
+    content = to_float(built_content(settings).held_out)[:num_photographs]
+    by_style = {}
+    for option in settings["style"].get("pictures", [settings["style"]]):
+        asked = {"style": option["name"]} if stylizer.styles else {}
+        stylized = torch.cat([stylizer(photograph, **asked) for photograph in content.split(1)])
+        found = meters({name: OF_PICTURES[name] for name in ARTIFACTS}, styles.read(option["image"], option["size_px"]))
+        found.update(stylized, content)
+        by_style[option["name"]] = readings(found)
+    measured = {"num_photographs": len(content), "size_px": size_px, "by_style": by_style}
+    generator, facts = model_file.read(path)
+    architecture = json.loads(model_file.described(path)["architecture"])
+    model_file.write(path, generator, architecture, facts | {"artifacts": measured})
 
 
 class _Held:

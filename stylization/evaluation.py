@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stylization import images, model_file
+from stylization import images, model_file, styles
 from stylization.content import train_samples
 from stylization.content.stream import held_out
 from stylization.errors import InputError, written_whole
 from stylization.iterative import optimize
-from stylization.metrics import OF_GENERATORS, OF_PICTURES, meters
+from stylization.metrics import OF_GENERATORS, OF_PICTURES, meters, readings
 from stylization.normalization import freeze_statistics, norms, set_statistics
 from stylization.objective import Objective
 
@@ -42,10 +42,15 @@ class Iterative(NamedTuple):
 
 
 def evaluate(
-    run: Path, statistics: str | None, objective: Objective, content: Tensor, reference: Iterative | None
+    run: Path,
+    statistics: str | None,
+    objective: Objective,
+    content: Tensor,
+    reference: Iterative | None,
+    style: Tensor | None = None,
 ) -> dict[str, float]:
     """Terms and meters of a run's generator under these `statistics` (None: its own), and its seconds for an image;
-    with a `reference`, the gap to it, total over its total.
+    with a `reference`, the gap to it, total over its total. Meters subtract the level of the `style` picture.
 
     `frozen` statistics are those of the bundled training photographs, pooled. Raises `InputError` for statistics that
     the run cannot have.
@@ -58,9 +63,9 @@ def evaluate(
         found = mean_terms(objective, stylized, content)
         if reference is not None:
             found["gap"] = found["total"] / reference.terms["total"]
-        for collection, subject in ((meters(OF_PICTURES), stylized), (meters(OF_GENERATORS), generator)):
+        for collection, subject in ((meters(OF_PICTURES, style), stylized), (meters(OF_GENERATORS), generator)):
             collection.update(subject, content)
-            found |= {name: value.item() for name, value in collection.compute().items()}
+            found |= readings(collection)
         found["seconds_per_image"] = median(_seconds(generator, content[:1]) for _ in range(5))
     return found
 
@@ -73,6 +78,11 @@ def give_statistics(generator: nn.Module, statistics: str, size_px: int) -> None
         freeze_statistics(generator, images.to_float(held_out(train_samples(), size_px)))
     else:
         set_statistics(generator, statistics)  # type: ignore[arg-type]  # checked there
+
+
+def style_picture(settings: Mapping[str, Any]) -> Tensor:
+    """The style picture of a run's settings, at the size that it was trained with."""
+    return styles.read(settings["style"]["image"], settings["style"]["size_px"])
 
 
 def mean_terms(objective: Objective, stylized: Tensor, content: Tensor) -> dict[str, float]:

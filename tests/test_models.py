@@ -11,7 +11,7 @@ import stylization
 from stylization import cli, images, styles
 from stylization.content import held_out_samples
 from stylization.content.stream import held_out
-from stylization.metrics import OF_PICTURES, meters
+from stylization.metrics import OF_PICTURES, meters, readings
 from stylization.models import BUNDLED
 
 
@@ -73,5 +73,5 @@ def test_it_leaves_no_frame_no_blobs_and_no_checkerboard(content: torch.Tensor) 
     for style in styles.names():
         found = meters(OF_PICTURES)
         found.update(stylizer(content, strokes="native", style=style), content)  # type: ignore[arg-type]
-        measured = {name: value.item() for name, value in found.compute().items()}
+        measured = readings(found)
         assert measured["border"] < 0.1 and measured["checkerboard"] < 0.06 and measured["blobs"] < 0, (style, measured)

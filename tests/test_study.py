@@ -67,6 +67,7 @@ def test_evaluation_and_report_hold_together(runs: Path, tmp_path: Path, capsys:
     evaluation = json.loads((runs / "batch-0" / "evaluation.json").read_text())["compact"]
     summary = json.loads((runs / "batch-0" / "summary.json").read_text())
     assert evaluation["statistics"]["running"]["total"] == pytest.approx(summary["val"]["total"], rel=1e-3)
+    assert {"grid", "texture"} & set(evaluation["statistics"]["running"]) and "NaN" not in json.dumps(evaluation)
     cells = [evaluation["statistics"][name]["total"] for name in ("running", "batch", "instance", "frozen")]
     assert len({round(cell, 5) for cell in cells}) == 4
     made = next((tmp_path / "cache").rglob("facts.json")).stat().st_mtime_ns
@@ -84,6 +85,29 @@ def test_evaluation_and_report_hold_together(runs: Path, tmp_path: Path, capsys:
     rows = list(csv.DictReader((tmp_path / "report" / "report.csv").open()))
     value = next(float(r["value"]) for r in rows if (r["arm"], r["column"], r["seed"]) == ("batch", "total", "0"))
     assert value == summary["val"]["total"]
+
+
+def test_the_card_of_a_run_has_its_artifacts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main(["models", str(runs / "instance-0"), "--artifacts", "--size-px", "128"])
+    told = capsys.readouterr().out
+    header = next(line for line in told.splitlines() if line.startswith("| style "))
+    assert header.endswith("| grid | texture | halo |") and "of them at 128 px" in told
+    row = dict(zip(header.split(" | "), told.splitlines()[-1].split(" | "), strict=True))
+    assert float(row["texture"]) >= 0
+
+
+def test_the_direction_of_a_column_is_its_score_s(runs: Path) -> None:
+    for name, ssim, grid in (
+        ("instance-0", 0.9, 0.2),
+        ("instance-1", 0.9, 0.2),
+        ("batch-0", 0.5, 0.1),
+        ("batch-1", 0.5, 0.1),
+    ):
+        (runs / name / "evaluation.json").write_text(
+            json.dumps({"compact": {"statistics": {"own": {"ssim": ssim, "grid": grid}}}})
+        )
+    best = report.table.evaluated(report.by(report.finished([runs]), "norm", None), "compact").best
+    assert best == {"ssim": "instance", "grid": "batch"}
 
 
 def test_the_best_is_marked_only_beyond_the_spread(runs: Path) -> None:

@@ -31,6 +31,9 @@ def add(commands: Commands) -> None:
         help="measure a run's gap to the iterative method, and keep it in its file",
     )
     command.add_argument(
+        "--artifacts", action="store_true", help="measure a run's grid, texture and halo, and keep them in its file"
+    )
+    command.add_argument(
         "--picture", type=Path, metavar="FILE", help="what it makes of sample photographs, in every style"
     )
     command.add_argument("--photos", type=int, default=2, help="for these, so many of the held-out photographs (2)")
@@ -57,6 +60,8 @@ def _models(options: argparse.Namespace) -> None:
         if options.iterative:
             told = functools.partial(print, "iterative method:", file=sys.stderr)
             card.measure_gap(model, options.iterative, options.photos, options.size_px, told)
+        if options.artifacts:
+            card.measure_artifacts(model, options.photos, options.size_px)
         if options.picture:
             images.save(card.picture(model, options.photos, options.size_px), options.picture)
         print("\n" * bool(number) + card.card(model_file.located(model)))

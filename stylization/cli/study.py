@@ -91,13 +91,14 @@ def _evaluate(options: argparse.Namespace) -> None:
         judge = settings["loss_network"]["_target_"].rsplit(".", 1)[1]
         objective = built_objective(settings)
         content = images.to_float(built_content(settings).held_out)
+        style = evaluation.style_picture(settings)
         reference = None
         if options.iterative:
             reference = evaluation.iterative(settings, objective, content, options.iterative, options.cache)
         cells = {}
         for statistics in choices:
             try:
-                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content, reference)
+                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content, reference, style)
             except InputError as error:
                 print(f"{run}, {statistics}: left out, {error}", file=sys.stderr)
         evaluation.record(run, judge, cells, reference)

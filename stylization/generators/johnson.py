@@ -26,7 +26,8 @@ class Johnson(Generator):
     transcription. `upsampling` is "nearest" followed by a convolution (Odena et al. 2016, which avoids the
     checkerboard) or "transposed" (the paper's convolution of stride 1/2); both have the same parameters. `input_norm`
     normalizes each channel of each photograph before all else, which takes its contrast away whatever the norm inside
-    (texture_nets, diversity/models/johnson_in_start.lua).
+    (texture_nets, diversity/models/johnson_in_start.lua). `output` is the paper's scaled "tanh", or "linear", clamped
+    to [0, 1], as in networks trained elsewhere (`pytorch_examples`).
     """
 
     multiple, least_px = 4, 16
@@ -39,8 +40,12 @@ class Johnson(Generator):
         padding: Padding = "reflect",
         upsampling: Literal["nearest", "transposed"] = "nearest",
         input_norm: bool = False,
+        output: Literal["tanh", "linear"] = "tanh",
     ) -> None:
         super().__init__()
+        if output not in ("tanh", "linear"):
+            raise InputError(f"generator.output={output}: unknown; choose tanh or linear")
+        self.output = output
         if upsampling not in ("nearest", "transposed"):
             raise InputError(f"generator.upsampling={upsampling}: choose nearest or transposed")
         self.input_norm = nn.InstanceNorm2d(3) if input_norm else nn.Identity()
@@ -57,7 +62,8 @@ class Johnson(Generator):
         )
 
     def paint(self, x: Tensor) -> Tensor:
-        return to_unit_range(self.layers(self.input_norm(x)))
+        y = self.layers(self.input_norm(x))
+        return to_unit_range(y) if self.output == "tanh" else torch.clamp(y, 0.0, 1.0)
 
 
 class Residual(nn.Module):

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from math import isclose
 from statistics import mean, stdev
 
+from stylization.metrics import OF_GENERATORS, OF_PICTURES
 from stylization.objective import TERMS
 from stylization.report.runs import Arms, Run
 
 COLUMNS = (*TERMS, "total")
-LOWER_IS_BETTER = {"content", "style", "total", "gap", "border", "checkerboard", "blobs", "clipping"} | {
-    *("contrast_sensitivity", "shift_sensitivity", "flicker")
-}
+HIGHER_IS_BETTER = {name for name, scale in (OF_PICTURES | OF_GENERATORS).items() if not scale.lower_is_better}
 UNTOUCHED = "untouched photograph"
 SHOWN = 0.0001  # the last digit of a table
 
@@ -107,7 +106,7 @@ def _leaders(columns: Sequence[str], rows: Mapping[str, Mapping[str, Mapping[int
     seed by seed. Of one seed nothing is said."""
     leaders = {}
     for column in columns:
-        sign = -1 if column in LOWER_IS_BETTER else 1
+        sign = 1 if column in HIGHER_IS_BETTER else -1
         have = {row: cells[column] for row, cells in rows.items() if cells.get(column)}
         if column in ("tv", "seconds_per_image") or len(have) < 2:
             continue

@@ -86,7 +86,7 @@ class Graph:
         elif traced.target is torch.cat:
             node.channels = sum(other.channels for other in before)
             node.apply = lambda given, part: torch.cat(given, dim=1)
-        elif traced.target in (operator.add, operator.mul, torch.tanh):
+        elif traced.target in (operator.add, operator.mul, torch.tanh, torch.clamp):
             node.apply = lambda given, part: _pointwise(traced, given)
         else:
             raise TypeError(f"tiles do not know {traced.target}")
