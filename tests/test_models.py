@@ -49,7 +49,7 @@ def test_its_card_tells_every_style(capsys: pytest.CaptureFixture[str]) -> None:
     told = capsys.readouterr().out
     for style in styles.names():
         assert f"\n| {style} | " in told
-    assert "out of 780, at 128 px" in told and "iterative method after" in told
+    assert "out of 780, at 192 px" in told and "iterative method after" in told
 
 
 @pytest.mark.parametrize("style", ["ink", "mosaic", "swirl"])

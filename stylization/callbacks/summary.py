@@ -35,7 +35,8 @@ class Summary(pl.Callback):
         self.choices: Mapping[str, str] = {}
         self.before: Mapping[str, Any] = {}
         self.git: str | None = None
-        self.started = 0.0
+        self.started = time.perf_counter()
+        self.seconds_before = 0.0
         self.first_step = 0
         self.initial_convolutions = ""
         self.facts: dict[str, Any] = {}
@@ -70,6 +71,13 @@ class Summary(pl.Callback):
         check_agreement(self.config)
         weights = (p for p in pl_module.parameters() if p.requires_grad and p.ndim == 4)
         self.initial_convolutions = digest(weights)[:12]  # before a checkpoint is restored
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds of training up to this checkpoint: a resumed run reports the time of all its parts."""
+        return {"seconds": self.seconds_before + time.perf_counter() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        self.seconds_before = state_dict["seconds"]
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         stopped = isinstance(exception, (KeyboardInterrupt, SystemExit, InputError))
@@ -111,7 +119,7 @@ class Summary(pl.Callback):
             "val_initial": initial,
             "steps": trainer.global_step,
             "images": data.samples_seen,
-            "seconds": round(seconds, 1),
+            "seconds": round(self.seconds_before + seconds, 1),
             "images_per_second": round(num_images / seconds, 2),
             "parameters": parameter_count(pl_module.generator),
             "seed": self.config["seed"],

@@ -89,9 +89,12 @@ def add(commands: Commands) -> None:
 
     command = commands.add_parser("probe", help="which size and weight suit a style: a sheet over both, in minutes")
     command.add_argument("picture", metavar="PICTURE", help="the style: a bundled name, a path or an address")
+    command.add_argument(
+        "overrides", metavar="GROUP.KEY=VALUE", nargs="*", help="of conf/, e.g. objective.content_layers=[relu3_3]"
+    )
     command.add_argument("--photo", help="to try it on (default: the cat of the samples)")
     command.add_argument("--sizes-px", type=int, nargs="+", default=[128, 256, 384], help="of the style (128 256 384)")
-    command.add_argument("--weights", type=float, nargs="+", default=[3, 10, 30, 100], help="of the style term")
+    command.add_argument("--weights", type=float, nargs="+", default=[1, 3, 10, 30], help="of the style term")
     command.add_argument("--size-px", type=int, default=160, help="of the photograph (160)")
     command.add_argument("--num-steps", type=int, default=30, help="for each picture (30)")
     command.add_argument("--output", type=Path, default=Path("outputs/probe.png"), help="(outputs/probe.png)")
@@ -315,7 +318,7 @@ def _probe(options: argparse.Namespace) -> None:
 
     def objective(size_px: int, weight: float) -> Objective:
         style = [f"style.image='{options.picture}'", f"style.size_px={size_px}"]
-        return built_objective(composed([*style, f"objective.weights.style={weight}"]))
+        return built_objective(composed([*style, *options.overrides, f"objective.weights.style={weight}"]))
 
     sheet = probe.sheet(content, objective, options.sizes_px, options.weights, options.num_steps)
     images.save(sheet, options.output)

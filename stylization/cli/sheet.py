@@ -22,7 +22,7 @@ def add(commands: Commands) -> None:
         "photos",
         metavar="PHOTO",
         nargs="+",
-        help="paths or addresses; samples for the ten photographs of libraries",
+        help="paths, addresses or sample names, e.g. astronaut; samples for all ten photographs of libraries",
     )
     command.add_argument("--output", type=Path, default=Path("sheet.jpg"), help="the picture (default: sheet.jpg)")
     command.add_argument(
@@ -78,9 +78,11 @@ def _styles(wanted: str | None, known: Sequence[str]) -> list[str]:
 def _names(photos: Sequence[str]) -> list[str]:
     from stylization.content import held_out_samples, train_samples
 
-    if list(photos) != ["samples"]:
-        return list(photos)
-    return [str(source.path(n)) for source in (held_out_samples(), train_samples()) for n in range(len(source))]
+    paths = [source.path(n) for source in (held_out_samples(), train_samples()) for n in range(len(source))]
+    samples = {path.stem: str(path) for path in paths}
+    if list(photos) == ["samples"]:
+        return list(samples.values())
+    return [name if Path(name).exists() else samples.get(name, name) for name in photos]
 
 
 def _photograph(name: str, options: argparse.Namespace):  # type: ignore[no-untyped-def]  # PIL is imported late
