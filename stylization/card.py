@@ -9,33 +9,35 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylization import model_file
+from stylization import model_file, rebuild, runs
 from stylization.conditions import Condition, condition, mixed
-from stylization.configuration import built_content, built_objective
 from stylization.content import held_out_samples
 from stylization.content.stream import held_out
-from stylization.evaluation import mean_terms, settings_of
+from stylization.evaluation import mean_terms
 from stylization.images import Cell, contact_sheet, in_rows, to_float, to_picture
 from stylization.iterative import optimize
 from stylization.stylizer import load
+from stylization.text import markdown_cell
 
 
 def card(path: Path) -> str:
     """In Markdown, of what the model's file says. Raises `InputError`."""
     description = model_file.described(path)
     facts, architecture = json.loads(description["facts"]), json.loads(description["architecture"])
+    shown = {name: markdown_cell(facts.get(name)) for name in _SHOWN}
     styles = facts.get("styles") or [facts.get("style", "unknown")]
     after, before = (
         facts.get(f"{name}_by_style") or {styles[0]: facts.get(name, {})} for name in ("val", "val_initial")
     )
     lines = [
-        f"**{path.parent.name if path.name == model_file.FILE_NAME else path.stem}**: {', '.join(styles)}",
+        f"**{markdown_cell(path.parent.name if path.name == runs.MODEL else path.stem)}**: "
+        f"{markdown_cell(', '.join(styles))}",
         "",
-        f"- generator {facts.get('generator')}, width {architecture['generator'].get('width')}, norm "
-        f"{facts.get('norm')}: {facts.get('parameters', 0):,} parameters, {path.stat().st_size / 1e6:.2f} MB",
-        f"- trained for {facts.get('steps')} steps of {facts.get('batch_size')} photographs{_source(facts)}, "
-        f"{facts.get('seconds', 0) / 60:.0f} min on {facts.get('device')} ({facts.get('threads')} threads), by the "
-        f"objective {facts.get('objective')} as {facts.get('loss_network')} sees it, revision {facts.get('git')}",
+        f"- generator {shown['generator']}, width {architecture['generator'].get('width')}, norm "
+        f"{shown['norm']}: {facts.get('parameters', 0):,} parameters, {path.stat().st_size / 1e6:.2f} MB",
+        f"- trained for {shown['steps']} steps of {shown['batch_size']} photographs{_source(facts)}, "
+        f"{facts.get('seconds', 0) / 60:.0f} min on {shown['device']} ({shown['threads']} threads), by the "
+        f"objective {shown['objective']} as {shown['loss_network']} sees it, revision {shown['git']}",
         f"- held out: {len(facts.get('held_out', []))} photographs; untouched is the total of leaving them as they "
         f"are; {_about_gap(facts)}",
         "",
@@ -46,8 +48,11 @@ def card(path: Path) -> str:
         terms = after.get(style, {})
         numbers = [terms.get("content"), terms.get("style"), terms.get("total"), before.get(style, {}).get("total")]
         gap = facts.get("gap", {}).get("by_style", {}).get(style)
-        lines.append(f"| {style} | {' | '.join(map(_told, (*numbers, gap)))} |")
+        lines.append(f"| {markdown_cell(style)} | {' | '.join(map(_told, (*numbers, gap)))} |")
     return "\n".join(lines)
+
+
+_SHOWN = ("generator", "norm", "steps", "batch_size", "device", "threads", "objective", "loss_network", "git")
 
 
 def _told(number: float | None) -> str:
@@ -85,12 +90,13 @@ def measure_gap(
 ) -> None:
     """Measure, for each style of a finished run, its objective over the iterative method's on the first held-out
     photographs, and write that into the model's file. Raises `InputError` if the run's settings are not there."""
-    path = model_file.located(run)
-    settings = settings_of(path.parent)
+    folder = run if run.is_dir() else run.parent
+    path, where = folder / runs.MODEL, str(folder / runs.SETTINGS)
+    settings = runs.settings_of_finished(folder)
     settings["data"]["held_out_size_px"] = size_px
     generator, facts = model_file.read(path)
-    content = to_float(built_content(settings).held_out)[:num_photographs]
-    objective, gaps = built_objective(settings), {}
+    content = to_float(rebuild.content(settings, where).held_out)[:num_photographs]
+    objective, gaps = rebuild.objective(settings, where), {}
     for style in facts.get("styles") or [facts["style"]]:
         watch(style)
         wanted = Condition.of(mixed(style, facts["styles"])) if "styles" in facts else None

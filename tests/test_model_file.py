@@ -73,7 +73,7 @@ def test_other_files_are_refused(tmp_path: Path, model: Path) -> None:
         with pytest.raises(InputError, match=reason):
             stylization.load(tmp_path / name)
     (tmp_path / "run").mkdir()
-    with pytest.raises(InputError, match="has not finished"):
+    with pytest.raises(InputError, match="has not finished a step"):
         stylization.load(tmp_path / "run")
 
 

@@ -17,6 +17,7 @@ from stylization.content import Content
 from stylization.content.stream import as_csv
 from stylization.errors import written_whole
 from stylization.launch import gathered
+from stylization.runs import METRICS, SETTINGS
 
 
 class Metrics(Logger):
@@ -29,7 +30,7 @@ class Metrics(Logger):
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.folder = Path(folder)
-        self.path = self.folder / "metrics.csv"
+        self.path = self.folder / METRICS
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []  # until the first row is logged, those of the run this one goes on from
         if self.path.exists():
@@ -47,7 +48,7 @@ class Metrics(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        with written_whole(self.folder / "settings.json") as file:
+        with written_whole(self.folder / SETTINGS) as file:
             file.write(json.dumps(params, indent=2).encode() + b"\n")
 
     @rank_zero_only
