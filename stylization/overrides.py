@@ -24,12 +24,8 @@ def quote(value: Any) -> str:
     """
     if value is None:
         return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return str(value) if math.isfinite(value) else str(value).replace("infinity", "inf")
+    if isinstance(value, bool | int | float):
+        return str(value)  # True, 3, 1e-05, nan: all as Hydra and W&B write them
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, Mapping):

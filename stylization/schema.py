@@ -5,7 +5,7 @@ import math
 import stat
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
 
@@ -42,7 +42,7 @@ def _is_printable(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_is_printable)]
-Location = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"\A[^\0]*\z")]
+Location = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"\A[^\x00]*\z")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**63)]
 
@@ -154,7 +154,15 @@ def _parameters(constructor: Callable[..., Any]) -> dict[str, Any]:
     kinds: dict[str, Any] = {}
     for function in functions or ([] if classes else [constructor]):
         kinds = get_type_hints(function) | kinds
-    return {name: kind for name, kind in kinds.items() if name not in ("return", "options")}
+    return {name: _in_json(kind) for name, kind in kinds.items() if name not in ("return", "options")}
+
+
+def _in_json(kind: Any) -> Any:
+    """The type as JSON has it: a pair is a list of two."""
+    if get_origin(kind) is not tuple:
+        return kind
+    members = get_args(kind)
+    return Annotated[list[members[0]], Field(min_length=len(members), max_length=len(members))]
 
 
 def _is_ours(kind: type) -> bool:

@@ -19,7 +19,9 @@ def newest(folder: Path) -> Path:
     checkpoints = folder / runs.CHECKPOINTS
     paths = [path for path in checkpoints.glob(f"*{SUFFIX}") if path.is_file()]
     if not paths:
-        raise InputError(f"{folder} holds no {runs.MODEL} and no checkpoint: not a run, or one that has not finished a step")
+        raise InputError(
+            f"{folder} holds no {runs.MODEL} and no checkpoint: not a run, or one that has not finished a step"
+        )
     # `last.ckpt` is written after the checkpoint of the same step.
     paths.sort(key=lambda path: (path.name == runs.LAST, path.stat().st_mtime), reverse=True)
     for path in paths:

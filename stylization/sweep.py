@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 
 import yaml
 from tqdm import tqdm
@@ -134,10 +134,9 @@ def _check_size(value: Any, left: int = 100_000, depth: int = 32) -> int:
 class Begun(TypedDict):
     """What a sweep's folder was begun with."""
 
-    description: str
+    description: NotRequired[str]
     fixed: dict[str, Any]
     vary: dict[str, list[Any]]
-    words: list[str]
 
 
 def read_begun(path: Path) -> Begun:

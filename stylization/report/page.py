@@ -115,5 +115,5 @@ def question_of(folders: Sequence[Path], by: str) -> tuple[str, str]:
         if (path := folder / BEGUN).exists():
             begun = read_begun(path)
             varied = [key for key in begun["vary"] if key != "seed"]
-            return printable(begun["description"]) or folder.name, by or ",".join(varied) or "norm"
+            return printable(begun.get("description", "")) or folder.name, by or ",".join(varied) or "norm"
     return f"Runs by {by or 'norm'}", by or "norm"
