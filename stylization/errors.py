@@ -58,8 +58,11 @@ def clear_errors() -> Iterator[None]:
     except InputError as error:
         _leave(str(error))
     except KeyboardInterrupt:
-        tell("interrupted")
-        raise SystemExit(128 + signal.SIGINT) from None
+        _leave("interrupted", 128 + signal.SIGINT)
+    except SystemExit as stopped:
+        if stopped.code == 1 and isinstance(stopped.__context__, KeyboardInterrupt):  # so Lightning ends at Ctrl-C
+            _leave("interrupted", 128 + signal.SIGINT)
+        raise
     except BrokenPipeError:  # whoever read our output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -69,14 +72,14 @@ def clear_errors() -> Iterator[None]:
         _leave(f"cannot use {error.filename or 'the disk'}: {error.strerror}")
 
 
-def _leave(message: str) -> NoReturn:
-    tell(f"error: {message}")
-    raise SystemExit(2)
+def _leave(message: str, status: int = 2) -> NoReturn:
+    tell(f"error: {message}" if status == 2 else message)
+    raise SystemExit(status) from None
 
 
 def tell(line: object) -> None:
     """Print a line on stderr."""
-    print(printable(line), file=sys.stderr)
+    print(printable(line), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -21,8 +21,14 @@ class Unsupported(ValueError):
     """Why a graph is not opened."""
 
 
+class Damaged(ValueError):
+    """The bytes are no ONNX model."""
+
+
 def check(content: bytes) -> None:
     """Raise `Unsupported` for a graph that could run without end, run code of its own or read other files.
+
+    What is no graph raises `Damaged`.
 
     Loops and branches are nodes that hold a graph; an exported generator has none. Operators are ONNX's own. Weights
     are inside the file.
@@ -37,7 +43,7 @@ def check(content: bytes) -> None:
             graphs += 1
             _check_graph(_message(value))
     if graphs != 1:
-        raise Unsupported(f"it holds {graphs} graphs")
+        raise Damaged
 
 
 def _check_graph(graph: bytes) -> None:
@@ -81,12 +87,12 @@ def _check_tensor(tensor: bytes) -> None:
 
 def _message(value: int | bytes) -> bytes:
     if isinstance(value, int):
-        raise Unsupported("it is damaged")
+        raise Damaged
     return value
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a message, each its number and its value; raises `Unsupported` for what is no message."""
+    """The fields of a message, each its number and its value; raises `Damaged` for what is no message."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -100,9 +106,9 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         elif kind in (1, 5):
             length = 8 if kind == 1 else 4
         else:
-            raise Unsupported("it is damaged")
+            raise Damaged
         if at + length > len(message):
-            raise Unsupported("it is cut")
+            raise Damaged
         yield key >> 3, message[at : at + length]
         at += length
 
@@ -111,9 +117,9 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(message):
-            raise Unsupported("it is cut")
+            raise Damaged
         value |= (message[at] & 127) << shift
         at += 1
         if not message[at - 1] & 128:
             return value, at
-    raise Unsupported("it is damaged")
+    raise Damaged

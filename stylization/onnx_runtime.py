@@ -93,8 +93,9 @@ def _opened(path: Path) -> tuple["InferenceSession", dict[str, Any]]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # it says in an exception what it would print
+    damaged = InputError(f"{path} is cut, damaged or no ONNX model: `stylization export` makes one")
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a regular file")
+        raise damaged
     try:
         content = path.read_bytes()
         onnx_graph.check(content)
@@ -104,10 +105,17 @@ def _opened(path: Path) -> tuple["InferenceSession", dict[str, Any]]:
     except onnx_graph.Unsupported as error:
         raise InputError(f"{path} is an ONNX model, but not one that `stylization export` made: {error}") from None
     except (
-        *(OSError, UnicodeError, refusals.InvalidProtobuf, refusals.InvalidArgument, refusals.InvalidGraph),
+        *(
+            OSError,
+            UnicodeError,
+            onnx_graph.Damaged,
+            refusals.InvalidProtobuf,
+            refusals.InvalidArgument,
+            refusals.InvalidGraph,
+        ),
         *(refusals.Fail, refusals.RuntimeException, refusals.NotImplemented, refusals.NoSuchFile),
     ):
-        raise InputError(f"{path} is cut, damaged or no ONNX model: `stylization export` makes one") from None
+        raise damaged from None
     return session, _facts(session, path)
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from stylization.content import Content
 from stylization.content.stream import as_csv
-from stylization.errors import written_whole
+from stylization.errors import printable, written_whole
 from stylization.launch import gathered
 from stylization.runs import METRICS, SETTINGS
 
@@ -98,7 +98,7 @@ class Skipped(pl.Callback):
         if len(skips) == self.num_written or not trainer.is_global_zero:
             return
         if not self.num_written:
-            tqdm.write(f"skipped {skips[0].detail} ({self.path} will name all such images)", file=sys.stderr)
+            tqdm.write(printable(f"skipped {skips[0].detail} ({self.path} will name all such images)"), file=sys.stderr)
         self.num_written = len(skips)
         with written_whole(self.path) as file:
             file.write(as_csv(skips))
