@@ -99,7 +99,7 @@ def _opened(path: Path) -> tuple["InferenceSession", dict[str, Any]]:
     try:
         content = path.read_bytes()
         onnx_graph.check(content)
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except FileNotFoundError:
         raise InputError(f"no model file at {path}") from None
     except onnx_graph.Unsupported as error:
@@ -124,14 +124,15 @@ def _facts(session: "InferenceSession", path: Path) -> dict[str, Any]:
     foreign = InputError(f"{path} is an ONNX model, but not one that `stylization export` made")
     try:
         facts = session.get_modelmeta().custom_metadata_map.get("facts")
+        inputs = [(given.name, given.type, given.shape) for given in session.get_inputs()]
+        outputs = [(given.name, given.type, given.shape) for given in session.get_outputs()]
     except UnicodeError:
         raise foreign from None
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if facts is None or [given.name for given in inputs] != ["photograph"] or len(outputs) != 1:
+    if facts is None or [name for name, _, _ in inputs] != ["photograph"] or len(outputs) != 1:
         raise foreign
-    for given in (*inputs, *outputs):
-        if given.type != "tensor(float)" or (given.shape and len(given.shape) != 4):
-            raise InputError(f"{path}: {given.name} is {given.type} {given.shape}, not (batch, 3, height, width)")
+    for name, kind, shape in (*inputs, *outputs):
+        if kind != "tensor(float)" or (shape and len(shape) != 4):
+            raise InputError(f"{path}: {name} is {kind} {shape}, not (batch, 3, height, width)")
     found = parse_json(facts, f"{path}: facts")
     checked_facts(found, f"{path}: facts")
     return found

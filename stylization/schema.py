@@ -13,6 +13,7 @@ from stylization.errors import InputError, printable
 
 MAX_BYTES = 64 * 2**20  # of a JSON file
 MAX_DEPTH = 32
+MAX_TEXT = 1000  # of a path, for example
 
 # Bounds of numbers by the name of the parameter. They only keep a file from asking for more than any machine has.
 BOUNDS: dict[str, tuple[float, float]] = {
@@ -42,7 +43,7 @@ def _is_printable(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(max_length=500), AfterValidator(_is_printable)]
-Location = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"\A[^\x00]*\z")]
+Location = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT, pattern=r"\A[^\x00]*\z")]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=2**63)]
 
@@ -141,10 +142,18 @@ def named(
         if key not in kinds:
             raise InputError(f"{where} has the unknown setting {_shortened(key)}; {target} has {', '.join(kinds)}")
         check(kinds[key], value, f"{where}.{key}")
+        _check_texts(value, f"{where}.{key}")
         low, high = BOUNDS.get(key, USUAL_BOUNDS)
         if isinstance(value, int | float) and not isinstance(value, bool) and not low <= value <= high:
             raise InputError(f"{where}.{key}={_shortened(repr(value))}: must be from {low:.16g} to {high:.16g}")
     return constructor, options
+
+
+def _check_texts(value: Any, where: str) -> None:
+    """No text is longer than a path may be, or holds what ends one."""
+    for text in value if isinstance(value, list | dict) else (value,):
+        if isinstance(text, str) and (len(text) > MAX_TEXT or "\0" in text):
+            raise InputError(f"{where}={_shortened(text)}: too long, or holds a null character")
 
 
 def _parameters(constructor: Callable[..., Any]) -> dict[str, Any]:

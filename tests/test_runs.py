@@ -86,7 +86,7 @@ def spoilt(value: Any, path: tuple, new: Any) -> Any:
 
 def one_line(error: InputError) -> None:
     text = str(error)
-    assert len(text) < 800 and text.isprintable(), text
+    assert len(text) < 2000 and text.isprintable(), text
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,16 @@ def test_wrong_field_is_named(file: str, path: str, value: Any, told: str, run: 
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"[]", b"{", b"\xff\xfe", b'{"seed": NaN}', b'{"seed": 1e999}', b"[" * 100_000, b'{"a":' * 60 + b"1" + b"}" * 60),
+        *(
+            b"",
+            b"[]",
+            b"{",
+            b"\xff\xfe",
+            b'{"seed": NaN}',
+            b'{"seed": 1e999}',
+            b"[" * 100_000,
+            b'{"a":' * 60 + b"1" + b"}" * 60,
+        ),
         *(b'{"seed": ' + b"9" * 5000 + b"}", b"null"),
     ],
 )
@@ -191,7 +200,18 @@ def rebuilt(settings: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["sympy.sympify", "torch.load", "numpy.load", "torch.hub.load", "os.system", "stylization.report.page", "", None, 3, ["os"]],
+    [
+        "sympy.sympify",
+        "torch.load",
+        "numpy.load",
+        "torch.hub.load",
+        "os.system",
+        "stylization.report.page",
+        "",
+        None,
+        3,
+        ["os"],
+    ],
 )
 @pytest.mark.parametrize("section", ["objective", "loss_network", "data", "data.source", "data.held_out_source"])
 def test_settings_name_only_our_own_parts(section: str, target: Any, settings: dict[str, Any], tmp_path: Path) -> None:
@@ -243,7 +263,10 @@ def test_evaluation_of_a_hostile_run_runs_nothing(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("overrides", [(), ("norm=batch", "generator=pyramid"), ("norm=none",), ("style=[ink,mosaic]",), ("objective=johnson",)])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("norm=batch", "generator=pyramid"), ("norm=none",), ("style=[ink,mosaic]",), ("objective=johnson",)],
+)
 def test_what_is_composed_can_be_rebuilt(overrides: tuple[str, ...]) -> None:
     several = "norm=conditional" if any("[" in word for word in overrides) else "seed=1"
     from stylization.configuration import with_several_styles
@@ -252,8 +275,36 @@ def test_what_is_composed_can_be_rebuilt(overrides: tuple[str, ...]) -> None:
 
 
 MUTANTS = [
-    *(None, True, -1, 0, 1e300, 10**30, 2**31, "", "x", "${oc.env:HOME}", "\x1b[0m", "\ud800", "a" * 10_000, "../x", "\0"),
-    *([], {}, [[]], {"_target_": "os.system"}, [None], {"a": None}, "null", 0.5, -0.0, [1, 2], "stylization.objective.Objective"),
+    *(
+        None,
+        True,
+        -1,
+        0,
+        1e300,
+        10**30,
+        2**31,
+        "",
+        "x",
+        "${oc.env:HOME}",
+        "\x1b[0m",
+        "\ud800",
+        "a" * 10_000,
+        "../x",
+        "\0",
+    ),
+    *(
+        [],
+        {},
+        [[]],
+        {"_target_": "os.system"},
+        [None],
+        {"a": None},
+        "null",
+        0.5,
+        -0.0,
+        [1, 2],
+        "stylization.objective.Objective",
+    ),
 ]
 
 
@@ -285,7 +336,12 @@ def fuzz(run: Path, settings: dict[str, Any], num_mutants: int, seed: int) -> in
     whole = {
         runs.SUMMARY: SUMMARY,
         runs.SETTINGS: settings,
-        runs.EVALUATION: {"compact": {**EVALUATION["compact"], "iterative": {"terms": TERMS, "num_steps": 3, "seconds_per_image": 1.0, "pictures": "x"}}},
+        runs.EVALUATION: {
+            "compact": {
+                **EVALUATION["compact"],
+                "iterative": {"terms": TERMS, "num_steps": 3, "seconds_per_image": 1.0, "pictures": "x"},
+            }
+        },
     }
     for number in range(num_mutants):
         name = list(whole)[number % 3]
