@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from test_runs import flipped
+from test_runs import flipped, one_line
 
 from stylization.errors import InputError
 from stylization.onnx_runtime import OnnxStylizer
@@ -155,7 +155,7 @@ def read_mutants(folder: Path, num_mutants: int, seed: int) -> int:
         try:
             OnnxStylizer(path).paint(PHOTOGRAPHS)
         except InputError as error:
-            assert len(str(error)) < 2000 and str(error).isprintable()
+            one_line(error)
             rejected += 1
     return rejected
 
