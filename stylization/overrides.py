@@ -13,7 +13,7 @@ from stylization.errors import InputError
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")  # needs no quotes, unless it means something else
 _KEYWORDS = {"null", "true", "false", "nan", "inf"}
-_KEY = re.compile(r"(\+\+?)?[A-Za-z][\w-]*([./@:][A-Za-z0-9][\w-]*)*")
+_KEY = re.compile(r"(\+\+?)?[A-Za-z_][A-Za-z0-9_-]*([./@:][A-Za-z0-9_][A-Za-z0-9_-]*)*")
 _DICT_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, TypeAdapter, ValidationError, conlist
 
 from stylization.errors import InputError, printable
 
@@ -171,7 +171,7 @@ def _in_json(kind: Any) -> Any:
     if get_origin(kind) is not tuple:
         return kind
     members = get_args(kind)
-    return Annotated[list[members[0]], Field(min_length=len(members), max_length=len(members))]
+    return conlist(members[0], min_length=len(members), max_length=len(members))
 
 
 def _is_ours(kind: type) -> bool:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,10 @@ def test_command_of_a_sweep_may_not_either(word: str, tmp_path: Path) -> None:
         sweep_of(tmp_path, {"seed": {"value": 1}}, [word])
 
 
+def nine(anchor: str) -> str:
+    return ",".join([f"*{anchor}"] * 9)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -236,7 +241,7 @@ def test_command_of_a_sweep_may_not_either(word: str, tmp_path: Path) -> None:
         "method: grid\nparameters: {seed: {value: 2024-01-01}}",
         "method: grid\nparameters: {seed: {value: !!python/object/apply:os.system [true]}}",
         "method: grid\ncommand: 3\nparameters: {seed: {value: 1}}",
-        "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{','.join(['*' + m] * 9)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
+        "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{nine(m)}]\n" for m, n in pairwise("abcdefghi")),
         "method: grid\nparameters: {" + ",".join(f"a{k}: {{values: [1,2,3,4,5,6,7,8,9,0]}}" for k in range(9)) + "}",
         "[" * 5000,
         "\x00",
