@@ -77,7 +77,7 @@ def _about_gap(facts: Mapping[str, Any]) -> str:
 def picture(model: Path, num_photographs: int, size_px: int, columns: int = 5) -> Image.Image:
     """A contact sheet of held-out sample photographs, each followed by its stylization in every style."""
     stylizer = load(model)
-    styles = stylizer.styles or [stylizer.facts["style"]]
+    styles = stylizer.styles or [stylizer.facts.get("style", "unknown")]
     cells: list[Cell] = []
     for photograph in to_float(held_out(held_out_samples(), size_px))[:num_photographs]:
         cells.append(Cell("photograph", to_picture(photograph)))
@@ -97,7 +97,7 @@ def measure_gap(
     generator, facts = model_file.read(path)
     content = to_float(rebuild.content(settings, where).held_out)[:num_photographs]
     objective, gaps = rebuild.objective(settings, where), {}
-    for style in facts.get("styles") or [facts["style"]]:
+    for style in facts.get("styles") or [facts.get("style", "unknown")]:
         watch(style)
         wanted = Condition.of(mixed(style, facts["styles"])) if "styles" in facts else None
         if wanted is not None:
