@@ -29,7 +29,8 @@ from stylization.configuration import (
     style_names,
     with_several_styles,
 )
-from stylization.errors import InputError, clear_errors
+from stylization.errors import InputError, clear_errors, tell
+from stylization.overrides import assigned
 
 if TYPE_CHECKING:
     from stylization.callbacks import Summary
@@ -49,9 +50,9 @@ def main(config: DictConfig) -> None:
                 discard(Path(config.folder))
                 raise
         if launch.rank() == 0:
-            print(f"{config.folder}: loading PyTorch ...", file=sys.stderr, flush=True)
+            tell(f"{config.folder}: loading PyTorch ...")
         if num_ranks:
-            arguments = [*hydra_config.overrides.task, f"hydra.run.dir={config.folder}"]
+            arguments = [*hydra_config.overrides.task, assigned("hydra.run.dir", config.folder)]
             status = launch.run_ranks(num_ranks, arguments, config.max_restarts)
             if status and not one_run:
                 raise InputError(f"{config.folder}: its ranks stopped with status {status}")

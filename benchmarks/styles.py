@@ -9,18 +9,15 @@ the whole style, whatever was asked for: they say how far the picture went.
 """
 
 import argparse
-import json
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylization import model_file
+from stylization import rebuild, runs
 from stylization.conditions import LARGEST_STROKE, Condition
-from stylization.configuration import built_content, built_objective
 from stylization.errors import clear_errors
 from stylization.images import to_float
 from stylization.objective import Objective
@@ -45,8 +42,8 @@ def main() -> None:
 
 def against_singles(run: Path, folder: Path) -> None:
     """Held-out totals and sizes of a run of many styles and of runs of one."""
-    together = read(run / "summary.json")
-    singles = {(facts := read(path))["style"]: (facts, path) for path in folder.rglob("summary.json")}
+    together = runs.read_summary(run)
+    singles = {(facts := runs.read_summary(path.parent))["style"]: (facts, path) for path in folder.rglob(runs.SUMMARY)}
     print(
         f"{together['steps']} steps for {len(together['styles'])} styles\n\n"
         "| style | steps | its own model | one model for all | ratio |\n| --- | ---: | ---: | ---: | ---: |"
@@ -57,23 +54,18 @@ def against_singles(run: Path, folder: Path) -> None:
         ratios.append(total / alone["val"]["total"])
         print(f"| {style} | {alone['steps']} | {alone['val']['total']:.3f} | {total:.3f} | {ratios[-1]:.2f} |")
     print(f"| mean | | | | {sum(ratios) / len(ratios):.2f} |\n")
-    sizes = [path.with_name(model_file.FILE_NAME).stat().st_size for _, path in singles.values()]
+    sizes = [path.with_name(runs.MODEL).stat().st_size for _, path in singles.values()]
     own = sum(facts["parameters"] for facts, _ in singles.values())
     print(f"parameters: {together['parameters']:,} against {own:,}; files: ", end="")
-    print(f"{(run / model_file.FILE_NAME).stat().st_size / 1e6:.2f} MB against {sum(sizes) / 1e6:.2f} MB\n")
-
-
-def read(path: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(path.read_text())
-    return facts
+    print(f"{(run / runs.MODEL).stat().st_size / 1e6:.2f} MB against {sum(sizes) / 1e6:.2f} MB\n")
 
 
 def by_strength(run: Path, size_px: int) -> None:
     """Mean terms over all styles and held-out photographs as strength and size go up."""
-    settings = read(run / "settings.json")
+    settings, where = runs.settings_of_finished(run), str(run / runs.SETTINGS)
     settings["data"]["held_out_size_px"] = size_px
-    stylizer, objective = load(run), built_objective(settings)
-    content, styles = to_float(built_content(settings).held_out), stylizer.styles
+    stylizer, objective = load(run), rebuild.objective(settings, where)
+    content, styles = to_float(rebuild.content(settings, where).held_out), stylizer.styles
     print(f"{len(content)} photographs, {size_px} px, {len(styles)} styles\n")
     print("| strength | content | style term | off the photograph, of 255 |\n| ---: | ---: | ---: | ---: |")
     curves: dict[str, list[dict[str, float]]] = {style: [] for style in styles}

@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from stylization import model_file, styles
+from stylization import model_file, rebuild, runs, styles
 from stylization.conditions import Condition, condition, mixed
-from stylization.configuration import built_content, built_objective
 from stylization.content import held_out_samples
 from stylization.content.stream import held_out
-from stylization.evaluation import mean_terms, settings_of
+from stylization.evaluation import mean_terms
 from stylization.images import Cell, contact_sheet, in_rows, to_float, to_picture
 from stylization.iterative import optimize
 from stylization.metrics import OF_PICTURES, meters, readings
 from stylization.stylizer import load
+from stylization.text import markdown_cell
 
 ARTIFACTS = ("grid", "texture", "halo")
 
@@ -27,18 +27,20 @@ def card(path: Path) -> str:
     """In Markdown, of what the model's file says. Raises `InputError`."""
     description = model_file.described(path)
     facts, architecture = json.loads(description["facts"]), json.loads(description["architecture"])
+    shown = {name: markdown_cell(facts.get(name)) for name in _SHOWN}
     names = facts.get("styles") or [facts.get("style", "unknown")]
     after, before = (
         facts.get(f"{name}_by_style") or {names[0]: facts.get(name, {})} for name in ("val", "val_initial")
     )
     lines = [
-        f"**{path.parent.name if path.name == model_file.FILE_NAME else path.stem}**: {', '.join(names)}",
+        f"**{markdown_cell(path.parent.name if path.name == runs.MODEL else path.stem)}**: "
+        f"{markdown_cell(', '.join(names))}",
         "",
-        f"- generator {facts.get('generator')}, width {architecture['generator'].get('width')}, norm "
-        f"{facts.get('norm')}: {facts.get('parameters', 0):,} parameters, {path.stat().st_size / 1e6:.2f} MB",
-        f"- trained for {facts.get('steps')} steps of {facts.get('batch_size')} photographs{_source(facts)}, "
-        f"{facts.get('seconds', 0) / 60:.0f} min on {facts.get('device')} ({facts.get('threads')} threads), by the "
-        f"objective {facts.get('objective')} as {facts.get('loss_network')} sees it, revision {facts.get('git')}",
+        f"- generator {shown['generator']}, width {architecture['generator'].get('width')}, norm "
+        f"{shown['norm']}: {facts.get('parameters', 0):,} parameters, {path.stat().st_size / 1e6:.2f} MB",
+        f"- trained for {shown['steps']} steps of {shown['batch_size']} photographs{_source(facts)}, "
+        f"{facts.get('seconds', 0) / 60:.0f} min on {shown['device']} ({shown['threads']} threads), by the "
+        f"objective {shown['objective']} as {shown['loss_network']} sees it, revision {shown['git']}",
         f"- held out: {len(facts.get('held_out', []))} photographs; untouched is the total of leaving them as they "
         f"are; {_about_gap(facts)}",
         f"- {_about_artifacts(facts)}",
@@ -52,8 +54,11 @@ def card(path: Path) -> str:
         numbers.append(facts.get("gap", {}).get("by_style", {}).get(style))
         artifacts = facts.get("artifacts", {}).get("by_style", {}).get(style, {})
         cells = [*map(_told, numbers), *(f"{artifacts[name]:.4f}" if name in artifacts else "" for name in ARTIFACTS)]
-        lines.append(f"| {style} | {' | '.join(cells)} |")
+        lines.append(f"| {markdown_cell(style)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+_SHOWN = ("generator", "norm", "steps", "batch_size", "device", "threads", "objective", "loss_network", "git")
 
 
 def _told(number: float | None) -> str:
@@ -88,7 +93,7 @@ def _about_artifacts(facts: Mapping[str, Any]) -> str:
 def picture(model: Path, num_photographs: int, size_px: int, columns: int = 5) -> Image.Image:
     """A contact sheet of held-out sample photographs, each followed by its stylization in every style."""
     stylizer = load(model)
-    names = stylizer.styles or [stylizer.facts["style"]]
+    names = stylizer.styles or [stylizer.facts.get("style", "unknown")]
     cells: list[Cell] = []
     for photograph in to_float(held_out(held_out_samples(), size_px))[:num_photographs]:
         cells.append(Cell("photograph", to_picture(photograph)))
@@ -101,13 +106,14 @@ def measure_gap(
 ) -> None:
     """Measure, for each style of a finished run, its objective over the iterative method's on the first held-out
     photographs, and write that into the model's file. Raises `InputError` if the run's settings are not there."""
-    path = model_file.located(run)
-    settings = settings_of(path.parent)
+    folder = run if run.is_dir() else run.parent
+    path, where = folder / runs.MODEL, str(folder / runs.SETTINGS)
+    settings = runs.settings_of_finished(folder)
     settings["data"]["held_out_size_px"] = size_px
     generator, facts = model_file.read(path)
-    content = to_float(built_content(settings).held_out)[:num_photographs]
-    objective, gaps = built_objective(settings), {}
-    for style in facts.get("styles") or [facts["style"]]:
+    content = to_float(rebuild.content(settings, where).held_out)[:num_photographs]
+    objective, gaps = rebuild.objective(settings, where), {}
+    for style in facts.get("styles") or [facts.get("style", "unknown")]:
         watch(style)
         wanted = Condition.of(mixed(style, facts["styles"])) if "styles" in facts else None
         if wanted is not None:
@@ -128,14 +134,16 @@ def measure_artifacts(run: Path, num_photographs: int, size_px: int) -> None:
     """Measure `ARTIFACTS` of each style of a finished run on the first held-out photographs, and write them into the
     model's file. Raises `InputError` if the run's settings are not there."""
     path = model_file.located(run)
-    settings = settings_of(path.parent)
+    where = str(path.parent / runs.SETTINGS)
+    settings = runs.settings_of_finished(path.parent)
     settings["data"]["held_out_size_px"] = size_px
     stylizer = load(path)
-    content = to_float(built_content(settings).held_out)[:num_photographs]
+    content = to_float(rebuild.content(settings, where).held_out)[:num_photographs]
+    rebuild.objective(settings, where)  # checks the styles
     by_style = {}
     for option in settings["style"].get("pictures", [settings["style"]]):
         asked = {"style": option["name"]} if stylizer.styles else {}
-        stylized = torch.cat([stylizer(photograph, **asked) for photograph in content.split(1)])
+        stylized = torch.cat([stylizer(photograph, strokes="native", **asked) for photograph in content.split(1)])
         found = meters({name: OF_PICTURES[name] for name in ARTIFACTS}, styles.read(option["image"], option["size_px"]))
         found.update(stylized, content)
         by_style[option["name"]] = readings(found)

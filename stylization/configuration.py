@@ -168,23 +168,16 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def built_objective(settings: Mapping[str, Any], reduction: int = 1) -> "Objective":
-    """The objective of a configuration, or of a run's saved settings; its style pictures reduced so many times."""
-    from stylization import styles
-    from stylization.conditions import LARGEST_STROKE
+    """The objective of a configuration that a person composed; its style pictures reduced so many times."""
+    from stylization.rebuild import style_pictures
 
-    style = settings["style"]
-    options = style.get("pictures", [style])
-    scales = (1 / LARGEST_STROKE, 1, LARGEST_STROKE) if settings.get("norm", {}).get("size") else (1,)
-    pictures = [
-        [styles.read(option["image"], round(option["size_px"] * scale) // reduction) for scale in scales]
-        for option in options
-    ]
+    pictures, weights = style_pictures(settings, reduction)
     with explained():
         objective: Objective = instantiate(
             settings["objective"],
             loss_network=instantiate(settings["loss_network"]),
             style=pictures,
-            style_weights=[option.get("weight") for option in options],
+            style_weights=weights,
             _convert_="all",
         )
         return objective
@@ -197,7 +190,7 @@ def built_trainer(config: DictConfig, **parts: Any) -> Any:
 
 
 def built_content(settings: Mapping[str, Any]) -> "Content":
-    """The content stream of a configuration, or of a run's saved settings."""
+    """The content stream of a configuration that a person composed."""
     with explained():
         content: Content = instantiate(settings["data"], _convert_="all")
         return content

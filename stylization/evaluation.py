@@ -7,23 +7,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from stylization import images, model_file, styles
+from stylization import images, model_file, runs
 from stylization.content import train_samples
 from stylization.content.stream import held_out
 from stylization.errors import InputError, written_whole
-from stylization.iterative import optimize
+from stylization.iterative import kept_pictures, optimize
 from stylization.metrics import OF_GENERATORS, OF_PICTURES, meters, readings
 from stylization.normalization import freeze_statistics, norms, set_statistics
 from stylization.objective import Objective
-
-FILE_NAME = "evaluation.json"
+from stylization.runs import IterativeResult, RunSettings
+from stylization.schema import check, read_json
+from stylization.text import markdown_cell
 
 
 class Iterative(NamedTuple):
@@ -34,6 +35,15 @@ class Iterative(NamedTuple):
     num_steps: int
     seconds_per_image: float
     pictures: str  # the file that keeps them
+
+    def result(self) -> IterativeResult:
+        """What is kept of it with a run."""
+        return {
+            "terms": self.terms,
+            "num_steps": self.num_steps,
+            "seconds_per_image": self.seconds_per_image,
+            "pictures": self.pictures,
+        }
 
     def row(self) -> tuple[str, str, dict[str, float]]:
         """Of the table of evaluations."""
@@ -55,7 +65,7 @@ def evaluate(
     `frozen` statistics are those of the bundled training photographs, pooled. Raises `InputError` for statistics that
     the run cannot have.
     """
-    generator, _ = model_file.read(run / model_file.FILE_NAME)
+    generator, _ = model_file.read(run / runs.MODEL)
     if statistics is not None:
         give_statistics(generator, statistics, content.shape[-1])
     with torch.inference_mode():
@@ -80,11 +90,6 @@ def give_statistics(generator: nn.Module, statistics: str, size_px: int) -> None
         set_statistics(generator, statistics)  # type: ignore[arg-type]  # checked there
 
 
-def style_picture(settings: Mapping[str, Any]) -> Tensor:
-    """The style picture of a run's settings, at the size that it was trained with."""
-    return styles.read(settings["style"]["image"], settings["style"]["size_px"])
-
-
 def mean_terms(objective: Objective, stylized: Tensor, content: Tensor) -> dict[str, float]:
     """The terms and their total, photograph by photograph, in the mean."""
     sums: dict[str, float] = {}
@@ -103,12 +108,10 @@ def _seconds(stylize: Callable[[Tensor], Tensor], content: Tensor) -> float:
     return time.perf_counter() - started
 
 
-def iterative(
-    settings: Mapping[str, Any], objective: Objective, content: Tensor, num_steps: int, cache: Path
-) -> Iterative:
+def iterative(settings: RunSettings, objective: Objective, content: Tensor, num_steps: int, cache: Path) -> Iterative:
     """The iterative method on the same photographs with the same objective, kept in `cache` for the next run of this
     style and objective."""
-    told = {key: settings[key] for key in ("style", "loss_network", "objective")}
+    told = {"style": settings["style"], "loss_network": settings["loss_network"], "objective": settings["objective"]}
     digest = hashlib.sha256(json.dumps({**told, "num_steps": num_steps}, sort_keys=True).encode())
     digest.update(content.numpy().tobytes())
     folder = cache / digest.hexdigest()[:12]
@@ -125,40 +128,24 @@ def iterative(
         with written_whole(pictures) as file:
             file.write(save({"stylized": torch.cat(made)}))
         with written_whole(facts) as file:
-            known = {"terms": terms, "num_steps": num_steps, "seconds_per_image": seconds / len(content), **told}
-            file.write(json.dumps(known, indent=2).encode() + b"\n")
-    known = json.loads(facts.read_text())
-    return Iterative(
-        load_file(pictures)["stylized"],
-        known["terms"],
-        known["num_steps"],
-        known["seconds_per_image"],
-        str(pictures.resolve()),
-    )
-
-
-def settings_of(run: Path) -> dict[str, Any]:
-    """The settings a run was trained with. Raises `InputError` if it is none, or not finished."""
-    for name in ("settings.json", model_file.FILE_NAME):
-        if not (run / name).exists():
-            raise InputError(f"{run} has no {name}: not a run, or one that has not finished")
-    try:
-        settings: dict[str, Any] = json.loads((run / "settings.json").read_text())
-    except ValueError as error:
-        raise InputError(f"{run}/settings.json is damaged: {error}") from None
-    return settings
+            made_of = {"terms": terms, "num_steps": num_steps, "seconds_per_image": seconds / len(content), **told}
+            file.write(json.dumps(made_of, indent=2).encode() + b"\n")
+    known = read_json(facts) | {"pictures": str(pictures.resolve())}
+    check(IterativeResult, known, str(facts))
+    stylized = kept_pictures(pictures, content.shape)
+    if stylized is None:
+        raise InputError(f"{pictures} does not hold the pictures of these photographs: remove {folder}")
+    return Iterative(stylized, known["terms"], known["num_steps"], known["seconds_per_image"], known["pictures"])
 
 
 def record(run: Path, judge: str, cells: Mapping[str, Mapping[str, float]], reference: Iterative | None) -> None:
-    """Add to a run's `evaluation.json`: under `judge`, a cell for each choice of statistics."""
-    path = run / FILE_NAME
-    known = json.loads(path.read_text()) if path.exists() else {}
+    """Add to a run's evaluation: under `judge`, a cell for each choice of statistics."""
+    known = runs.read_evaluation(run)
     entry = known.setdefault(judge, {})
-    entry.setdefault("statistics", {}).update(cells)
+    entry.setdefault("statistics", {}).update({name: dict(cell) for name, cell in cells.items()})
     if reference is not None:
-        entry["iterative"] = {key: value for key, value in reference._asdict().items() if key != "stylized"}
-    with written_whole(path) as file:
-        file.write(json.dumps(known, indent=2).encode() + b"\n")
+        entry["iterative"] = reference.result()
+    runs.write_evaluation(run, known)
 
 
 def table(rows: Sequence[tuple[str, str, Mapping[str, float]]]) -> str:
@@ -168,5 +155,5 @@ def table(rows: Sequence[tuple[str, str, Mapping[str, float]]]) -> str:
     lines = [f"| run | statistics | {' | '.join(columns)} |", "| --- | --- |" + " ---: |" * len(columns)]
     for what, statistics, cell in rows:
         values = [f"{cell[column]:.4f}" if column in cell else "" for column in columns]
-        lines.append(f"| {what} | {statistics} | {' | '.join(values)} |")
+        lines.append(f"| {markdown_cell(what)} | {statistics} | {' | '.join(values)} |")
     return "\n".join(lines)

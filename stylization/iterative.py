@@ -7,11 +7,13 @@ in hundreds of steps.
 import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
@@ -127,3 +129,17 @@ def _by_adam(start: Tensor, evaluated: Evaluated, num_steps: int, lr: float, wat
             pixels.clamp_(0, 1)
         watch(step, terms)
     return pixels.detach()
+
+
+def kept_pictures(path: Path, shape: torch.Size) -> Tensor | None:
+    """The pictures that the iterative method made, or None if the file has none of this shape."""
+    try:
+        if not path.is_file():
+            return None
+        with safe_open(path, framework="pt") as file:
+            if "stylized" not in file.keys() or file.get_slice("stylized").get_shape() != list(shape):  # noqa: SIM118
+                return None
+            stylized: Tensor = file.get_tensor("stylized")
+            return stylized if stylized.dtype == torch.float32 and bool(stylized.isfinite().all()) else None
+    except (SafetensorError, OSError, ValueError):
+        return None

@@ -6,20 +6,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn import Identity, Module
+from typing_extensions import TypedDict
 
-from stylization import generators
+from stylization import generators, runs, stopped
 from stylization.errors import InputError, written_whole
 from stylization.generators.blocks import Generator
 from stylization.models import BUNDLED
 from stylization.normalization import Conditional, Norm, norms
+from stylization.runs import checked_facts
+from stylization.schema import check, named, parse_json
 from stylization.styles import PAINTERS
 
 FORMAT = "stylization-1"
-FILE_NAME = "model.safetensors"
+FILE_NAME = runs.MODEL
 
 # A file names its parts as the configuration does; these are the names it may use, so that loading runs no code of
 # the file's choosing.
@@ -35,9 +39,12 @@ def write(path: Path, generator: Module, architecture: Mapping[str, Any], facts:
     `architecture` holds the `generator` and `norm` sections of the run's configuration, `facts` whatever describes
     the training (style, steps, terms, ...); both must be plain JSON values.
     """
-    description = {"format": FORMAT, "architecture": json.dumps(architecture), "facts": json.dumps(facts)}
     with written_whole(path) as file:
-        file.write(serialized(generator, description))
+        file.write(serialized(generator, _description(architecture, facts)))
+
+
+def _description(architecture: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    return {"format": FORMAT, "architecture": json.dumps(architecture), "facts": json.dumps(facts)}
 
 
 def serialized(generator: Module, description: dict[str, str]) -> bytes:
@@ -47,73 +54,126 @@ def serialized(generator: Module, description: dict[str, str]) -> bytes:
 
 
 def read(path: Path) -> tuple[Generator, dict[str, Any]]:
-    """The generator in a model file, in eval mode and float32, and its facts. Raises `InputError` for any other."""
+    """The generator in a model file or in a checkpoint of a run, in eval mode and float32, and its facts.
+
+    Raises `InputError` for any other file.
+    """
+    return _read(path)[:2]
+
+
+def _read(path: Path) -> tuple[Generator, dict[str, Any], dict[str, Any]]:
+    """Generator, facts and architecture. The weights are checked against the architecture before anything is built."""
     description, weights = _contents(path)
-    try:
-        generator = build(json.loads(description["architecture"]))
-        generator.load_state_dict(weights)
-        return generator.eval(), json.loads(description["facts"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} does not hold what its description says: {str(error).splitlines()[0]}") from error
+    architecture, facts = _described(description, str(path))
+    check_sizes(architecture, weights, str(path))
+    generator = build(architecture, str(path))
+    generator.load_state_dict(weights)
+    return generator.eval(), facts, architecture
 
 
 def described(path: Path) -> dict[str, str]:
     """What a model file says of itself: `format`, and in JSON `architecture` and `facts`. Raises `InputError`."""
-    return _contents(path)[0]
+    description = _contents(path)[0]
+    _described(description, str(path))
+    return description
 
 
 def located(model: str | Path) -> Path:
-    """A model file's path, that of the one in the folder of a finished run, or for "bundled" and the names of the
-    bundled styles that of the model that the package carries. Raises `InputError`."""
+    """A model file's path: of the one in the folder of a finished run, of the last checkpoint of one that was stopped,
+    or for "bundled" and the names of the bundled styles of the model that the package carries. Raises `InputError`."""
     path = Path(model).expanduser()
     if not path.exists() and str(model) in ("bundled", *PAINTERS):
         return BUNDLED
     if path.is_dir():
-        path = path / FILE_NAME
-        if not path.exists():
-            raise InputError(f"{path.parent} holds no {FILE_NAME}: not a run, or one that has not finished")
+        model = path / FILE_NAME
+        return model if model.exists() else stopped.newest(path)
     return path
 
 
 def with_more_styles(path: Path, num_styles: int) -> tuple[Generator, dict[str, Any], dict[str, Any]]:
     """The generator in a model file with room for more styles, which alone can learn, and the file's architecture and
     facts. Raises `InputError` if it has no table of styles."""
-    generator, facts = read(path)
+    generator, facts, architecture = _read(path)
     tables = [norm for norm in norms(generator) if isinstance(norm, Conditional)]
     if not tables:
         raise InputError(f"{path} has one style and no table: norm=conditional trains one that styles can be added to")
     generator.requires_grad_(False)
     for norm in tables:
         norm.add_styles(num_styles)
-    architecture = json.loads(described(path)["architecture"])
     architecture["norm"]["num_styles"] += num_styles
     return generator, architecture, facts
 
 
+def _described(description: Mapping[str, str], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Architecture and facts, checked."""
+    for name in ("architecture", "facts"):
+        if name not in description:
+            raise InputError(f"{where} does not hold what its description says: no {name}")
+    architecture = parse_json(description["architecture"], f"{where}: architecture")
+    facts = parse_json(description["facts"], f"{where}: facts")
+    checked_facts(facts, f"{where}: facts")
+    check(_Architecture, architecture, f"{where}: architecture")
+    _parts(architecture, f"{where}: architecture")
+    num_styles = architecture["norm"].get("num_styles")
+    if num_styles is not None and "styles" in facts and len(facts["styles"]) != num_styles:
+        raise InputError(f"{where}: norm.num_styles={num_styles!r}, but there are {len(facts['styles'])} styles")
+    return architecture, facts
+
+
+class _Architecture(TypedDict):
+    generator: dict[str, Any]
+    norm: dict[str, Any]
+
+
+def check_sizes(architecture: Mapping[str, Any], weights: Mapping[str, Tensor], where: str) -> None:
+    """Raise `InputError` unless these are the weights of a generator of this architecture: names, shapes, and finite
+    numbers. The generator is laid out without memory for its weights."""
+    num_blocks = architecture["generator"].get("num_blocks", 0)
+    if isinstance(num_blocks, int) and num_blocks > len(weights):
+        raise InputError(f"{where}: generator.num_blocks={num_blocks}, but the file holds {len(weights)} tensors")
+    norm = {key: value for key, value in architecture["norm"].items() if key != "gamma"}  # its values are drawn
+    with torch.device("meta"):
+        state = build({**architecture, "norm": norm}, where).state_dict()
+    expected = {name: tuple(x.shape) for name, x in state.items()}
+    if missing := sorted(expected.keys() - weights.keys()):
+        raise InputError(f"{where} does not hold what its description says: {missing[0]} is missing")
+    if foreign := sorted(weights.keys() - expected.keys()):
+        raise InputError(f"{where} does not hold what its description says: it has the unknown {foreign[0][:80]}")
+    for name, shape in expected.items():
+        if (given := tuple(weights[name].shape)) != shape:
+            raise InputError(f"{where} does not hold what its description says: {name} is {given}, not {shape}")
+        if not weights[name].is_floating_point() or not bool(weights[name].isfinite().all()):
+            raise InputError(f"{where} is damaged: {name} holds what is no finite number")
+
+
 def _contents(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    if path.suffix == stopped.SUFFIX:
+        architecture, facts, weights = stopped.contents(path)
+        return _description(architecture, facts), weights
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a regular file")
     try:
         with safe_open(path, framework="pt") as file:
             description = file.metadata() or {}
+            if description.get("format") != FORMAT:
+                raise InputError(f"{path} is a .safetensors file, but not a model of this project (format '{FORMAT}')")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     except FileNotFoundError:
         raise InputError(f"no model file at {path}") from None
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, UnicodeError) as error:
         raise InputError(f"{path} is cut, damaged or no .safetensors file: {error}") from error
-    if description.get("format") != FORMAT:
-        raise InputError(f"{path} is a .safetensors file, but not a model of this project (format '{FORMAT}')")
     return description, weights
 
 
-def build(architecture: Mapping[str, Any]) -> Generator:
-    """A generator with fresh weights from the `generator` and `norm` sections of a configuration."""
-    norm, norm_options = _named(architecture["norm"], _NORMS)
-    generator, options = _named(architecture["generator"], _GENERATORS)
-    built: Generator = generator(**options | {"norm": partial(norm, **norm_options)})
+def build(architecture: Mapping[str, Any], where: str = "architecture") -> Generator:
+    """A generator with fresh weights from the `generator` and `norm` sections of a configuration. Raises `InputError`,
+    which names `where` the sections are from."""
+    norm, (generator, options) = _parts(architecture, where)
+    built: Generator = generator(**options | {"norm": norm})
     return built
 
 
-def _named(section: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    options = {key: value for key, value in section.items() if key not in ("_target_", "_partial_", "norm")}
-    if section["_target_"] not in known:
-        raise InputError(f"{section['_target_']} is none of those a model file may name: {', '.join(known)}")
-    return known[section["_target_"]], options
+def _parts(architecture: Mapping[str, Any], where: str) -> tuple[Any, tuple[Any, dict[str, Any]]]:
+    """The norm, and the class of the generator with its options."""
+    norm, options = named(architecture["norm"], f"{where}: norm", _NORMS, ("num_channels",))
+    return partial(norm, **options), named(architecture["generator"], f"{where}: generator", _GENERATORS, ("norm",))

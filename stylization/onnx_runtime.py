@@ -1,6 +1,5 @@
 """An exported model, applied where there is no PyTorch."""
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -9,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from stylization import blending, images
+from stylization import blending, images, onnx_graph
 from stylization.blending import KeepColors, Strokes
 from stylization.errors import InputError
+from stylization.runs import checked_facts
+from stylization.schema import parse_json
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -29,7 +30,8 @@ class OnnxStylizer:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.session, self.facts = _opened(Path(path).expanduser())
+        self.path = Path(path).expanduser()
+        self.session, self.facts = _opened(self.path)
 
     @overload
     def __call__(self, image: Image.Image, **options: Any) -> Image.Image: ...
@@ -60,8 +62,18 @@ class OnnxStylizer:
         return blended
 
     def paint(self, photographs: Pixels) -> Pixels:
-        """What the graph makes of (b, 3, h, w) in [0, 1]."""
-        painted: Pixels = self.session.run(None, {"photograph": photographs})[0]
+        """What the graph makes of (b, 3, h, w) in [0, 1]. Raises `InputError` where that is no picture of this size."""
+        from onnxruntime.capi import onnxruntime_pybind11_state as refusals
+
+        try:
+            painted: Pixels = self.session.run(None, {"photograph": photographs})[0]
+        except (refusals.Fail, refusals.InvalidArgument, refusals.RuntimeException, refusals.NotImplemented) as error:
+            raise InputError(f"{self.path}: the graph fails: {str(error).strip().splitlines()[0]}") from None
+        shape = getattr(painted, "shape", None)
+        if shape != photographs.shape or painted.dtype != np.float32:
+            raise InputError(f"{self.path}: the graph makes {shape} of a picture {photographs.shape}: export it anew")
+        if not np.isfinite(painted).all():
+            raise InputError(f"{self.path}: the graph makes numbers that are not finite")
         return painted
 
 
@@ -73,14 +85,46 @@ def _opened(path: Path) -> tuple["InferenceSession", dict[str, Any]]:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # it says in an exception what it would print
+    damaged = InputError(f"{path} is cut, damaged or no ONNX model: `stylization export` makes one")
+    if path.exists() and not path.is_file():
+        raise damaged
     try:
         content = path.read_bytes()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        onnx_graph.check(content)
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except FileNotFoundError:
         raise InputError(f"no model file at {path}") from None
-    except (OSError, refusals.InvalidProtobuf, refusals.InvalidArgument, refusals.InvalidGraph, refusals.Fail):
-        raise InputError(f"{path} is cut, damaged or no ONNX model: `stylization export` makes one") from None
-    facts = session.get_modelmeta().custom_metadata_map.get("facts")
-    if facts is None or [given.name for given in session.get_inputs()] != ["photograph"]:
-        raise InputError(f"{path} is an ONNX model, but not one that `stylization export` made")
-    return session, json.loads(facts)
+    except onnx_graph.Unsupported as error:
+        raise InputError(f"{path} is an ONNX model, but not one that `stylization export` made: {error}") from None
+    except (
+        *(
+            OSError,
+            UnicodeError,
+            onnx_graph.Damaged,
+            refusals.InvalidProtobuf,
+            refusals.InvalidArgument,
+            refusals.InvalidGraph,
+        ),
+        *(refusals.Fail, refusals.RuntimeException, refusals.NotImplemented, refusals.NoSuchFile),
+    ):
+        raise damaged from None
+    return session, _facts(session, path)
+
+
+def _facts(session: "InferenceSession", path: Path) -> dict[str, Any]:
+    """What the model file said of its training; raises `InputError` for a graph of another kind."""
+    foreign = InputError(f"{path} is an ONNX model, but not one that `stylization export` made")
+    try:
+        facts = session.get_modelmeta().custom_metadata_map.get("facts")
+        inputs = [(given.name, given.type, given.shape) for given in session.get_inputs()]
+        outputs = [(given.name, given.type, given.shape) for given in session.get_outputs()]
+    except UnicodeError:
+        raise foreign from None
+    if facts is None or [name for name, _, _ in inputs] != ["photograph"] or len(outputs) != 1:
+        raise foreign
+    for name, kind, shape in (*inputs, *outputs):
+        if kind != "tensor(float)" or (shape and len(shape) != 4):
+            raise InputError(f"{path}: {name} is {kind} {shape}, not (batch, 3, height, width)")
+    found = parse_json(facts, f"{path}: facts")
+    checked_facts(found, f"{path}: facts")
+    return found

@@ -2,7 +2,6 @@
 
 import operator
 import resource
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from torch import Tensor
 from stylization import blending, images
 from stylization.blending import ColourMatch, KeepColors, Moments, Strokes
 from stylization.conditions import Mixture
+from stylization.errors import tell
 from stylization.images import Photograph
 from stylization.memory import release_memory
 from stylization.normalization import freeze_statistics, statistics_restored
@@ -113,7 +113,7 @@ def _paint_by_tiles(
     size, read = _within(photo, whole)
     tiled(size, read, lambda box, part: canvas.write(box, part[0].float().cpu().numpy()), watch)
     if by_thumbnail:
-        print(f"{photo.name}: {DEVIATION.format(tiled.deviation)}", file=sys.stderr)
+        tell(f"{photo.name}: {DEVIATION.format(tiled.deviation)}")
 
 
 def _freeze(stylizer: Stylizer, images: Tensor) -> None:

@@ -2,26 +2,35 @@
 
 import contextlib
 import fcntl
+import hashlib
 import itertools
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, cast
 
 import yaml
 from tqdm import tqdm
+from typing_extensions import TypedDict
 
-from stylization.errors import InputError, on_interruption, written_whole
+from stylization.errors import InputError, on_interruption, printable, written_whole
 from stylization.launch import TRAIN, num_cores
+from stylization.overrides import assigned, check_key, check_value, check_word
+from stylization.runs import CHECKPOINTS, LAST, SUMMARY
+from stylization.schema import check, read_json, read_text
 
 KEYS = {"program", "method", "metric", "parameters", "command", "name", "description", "project", "entity", "run_cap"}
 BEGUN = "sweep.json"  # what a sweep's folder was begun with
+MAX_BYTES = 2**20  # of a sweep file
+MAX_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,22 +45,32 @@ class Sweep:
 
     def runs(self) -> dict[str, list[str]]:
         """The overrides of each run, by its name ("norm=batch,seed=0"), the last parameter varying fastest."""
-        found = {}
+        fixed = [assigned(key, value) for key, value in self.fixed.items()]
+        found: dict[str, list[str]] = {}
         for values in itertools.product(*self.vary.values()):
-            varied = [f"{key}={value}" for key, value in zip(self.vary, values, strict=True)]
-            name = ",".join(part.replace("/", "-") for part in varied) or "run"
-            found[name] = [*self.words, *(f"{key}={value}" for key, value in self.fixed.items()), *varied]
+            varied = [assigned(key, value) for key, value in zip(self.vary, values, strict=True)]
+            found[_folder_name(varied)] = [*self.words, *fixed, *varied]
         return found
 
 
+def _folder_name(varied: Sequence[str]) -> str:
+    """What a run is called: its overrides, as far as they can be a file's name."""
+    name = ",".join(varied) or "run"
+    plain = re.sub(r"[^A-Za-z0-9_=,.+@:-]", "-", name)
+    if plain == name and len(name) <= 150:
+        return name
+    return f"{plain[:120]}-{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
 def read(path: Path) -> Sweep:
-    """The sweep in a W&B file. Raises `InputError` for what W&B would refuse, and for methods that need its server."""
+    """The sweep in a W&B file. Raises `InputError` for what W&B would refuse, for methods that need its server, and for
+    what no file may set: code to run, Hydra's own settings, interpolations."""
     try:
-        written = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML file: {' '.join(str(error).split())}") from None
+        written = yaml.safe_load(read_text(path, MAX_BYTES))
+        _check_size(written)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is no YAML file: {reason}") from None
     if not isinstance(written, dict):
         raise InputError(f"{path} is no sweep: it must have method and parameters")
     if unknown := sorted(map(str, written.keys() - KEYS)):
@@ -60,20 +79,71 @@ def read(path: Path) -> Sweep:
         raise InputError(f"{path}: method '{written.get('method')}' needs W&B's server; here a grid can be run")
     if Path(str(written.get("program", TRAIN.name))).name != TRAIN.name:
         raise InputError(f"{path}: program '{written['program']}'; it must be {TRAIN.name}")
-    parameters = written.get("parameters")
+    parameters, command = written.get("parameters"), written.get("command", [])
     if not isinstance(parameters, dict) or not parameters:
         raise InputError(f"{path}: 'parameters' must name overrides of train.py, each with its values")
+    if not isinstance(command, list):
+        raise InputError(f"{path}: 'command' must be a list of words")
+    words = tuple(str(word) for word in command if "=" in str(word))
+    try:
+        fixed, vary = _parameters(parameters)
+        for word in words:
+            check_word(word)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if (num_runs := math.prod(map(len, vary.values()))) > MAX_RUNS:
+        raise InputError(f"{path}: a grid of {num_runs} runs; at most {MAX_RUNS} are run")
+    return Sweep(path.stem, printable(written.get("description", "")), fixed, vary, words)
+
+
+def _parameters(parameters: Mapping[Any, Any]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """The parameters that all runs share, and those that vary."""
     fixed, vary = {}, {}
-    for key, parameter in parameters.items():
+    for name, parameter in parameters.items():
+        key = str(name)
+        check_key(key)
         given = parameter if isinstance(parameter, dict) else {}
         if given.keys() == {"value"}:
-            fixed[str(key)] = given["value"]
+            fixed[key] = _number_or_same(given["value"])
+            check_value(key, fixed[key])
         elif given.keys() == {"values"} and isinstance(given["values"], list) and given["values"]:
-            vary[str(key)] = given["values"]
+            vary[key] = [_number_or_same(value) for value in given["values"]]
+            for value in vary[key]:
+                check_value(key, value)
         else:
-            raise InputError(f"{path}: parameter '{key}' must have value: <one> or values: [<some>], for a grid")
-    words = tuple(str(word) for word in written.get("command", []) if "=" in str(word))
-    return Sweep(path.stem, str(written.get("description", "")), fixed, vary, words)
+            raise InputError(f"parameter '{key}' must have value: <one> or values: [<some>], for a grid")
+    return fixed, vary
+
+
+def _number_or_same(value: Any) -> Any:
+    """YAML 1.1 takes 1e-3 for a word; W&B hands it on as it is written, and Hydra takes it for a number."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value) else value
+
+
+def _check_size(value: Any, left: int = 100_000, depth: int = 32) -> int:
+    """Raise `ValueError` for a value from YAML that holds too much: aliases make a short file a huge one. How many
+    more items may come is returned."""
+    if left <= 0 or depth <= 0:
+        raise ValueError("it holds too much, or is nested too deep")
+    items = [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    for item in items:
+        left = _check_size(item, left - 1, depth - 1)
+    return left
+
+
+class Begun(TypedDict):
+    """What a sweep's folder was begun with."""
+
+    description: NotRequired[str]
+    fixed: dict[str, Any]
+    vary: dict[str, list[Any]]
+
+
+def read_begun(path: Path) -> Begun:
+    """What is kept in a sweep's folder. Raises `InputError` if it is damaged."""
+    begun = read_json(path)
+    check(Begun, begun, str(path))
+    return cast(Begun, begun)
 
 
 @dataclass
@@ -106,7 +176,7 @@ class Local:
                 for future, name in waiting.items():
                     if not future.result() and not self.stopped:
                         failed.append(name)
-                        tqdm.write(f"failed: {name}, see {self.log(name)}", file=sys.stderr)
+                        tqdm.write(printable(f"failed: {name}, see {self.log(name)}"), file=sys.stderr)
                     bar.update()
         if self.stopped:
             print("stopped; the same line goes on", file=sys.stderr)
@@ -115,13 +185,14 @@ class Local:
 
     def command(self, name: str, overrides: list[str]) -> list[str]:
         """What is executed for a run: with the table instead of W&B, in the run's folder, from its checkpoint."""
-        checkpoint = self.folder / name / "checkpoints" / "last.ckpt"
-        resume = [f"resume='{checkpoint}'"] if checkpoint.exists() else []
+        checkpoint = self.folder / name / CHECKPOINTS / LAST
+        resume = [assigned("resume", str(checkpoint))] if checkpoint.exists() else []
         local = [word for word in overrides if not word.startswith("logger=")]
-        return [sys.executable, str(TRAIN), *local, "logger=csv", f"hydra.run.dir='{self.folder / name}'", *resume]
+        folder = assigned("hydra.run.dir", str(self.folder / name))
+        return [sys.executable, str(TRAIN), *local, "logger=csv", folder, *resume]
 
     def finished(self, name: str) -> bool:
-        return (self.folder / name / "summary.json").exists()
+        return (self.folder / name / SUMMARY).exists()
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -170,13 +241,14 @@ class Local:
 
     def _check_begun(self) -> None:
         """A folder belongs to one set of fixed overrides: its runs are to be compared."""
-        path, ours = self.folder / BEGUN, {"fixed": self.sweep.fixed, "words": list(self.sweep.words)}
+        path = self.folder / BEGUN
         if path.exists():
-            begun = json.loads(path.read_text())
-            for key in sorted(begun["fixed"].keys() | ours["fixed"].keys()):  # type: ignore[attr-defined]
+            begun = read_begun(path)
+            for key in sorted(begun["fixed"].keys() | self.sweep.fixed.keys()):
                 before, now = begun["fixed"].get(key), self.sweep.fixed.get(key)
                 if before != now:
                     raise InputError(f"{self.folder} was begun with {key}={before}, now it is {now}: give --output")
         with written_whole(path) as file:
+            ours = {"fixed": self.sweep.fixed, "words": list(self.sweep.words)}
             about = {"description": self.sweep.description, "vary": self.sweep.vary}
             file.write(json.dumps(about | ours, indent=2).encode() + b"\n")

@@ -7,14 +7,16 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from PIL import Image
 
-from stylization import cli, sweep
+from stylization import cli, report, sweep
 from stylization.configuration import CONF, register_resolvers
 from stylization.errors import InputError
 
@@ -185,3 +187,126 @@ def test_two_commands_of_each_sweep_file_run_offline_and_can_be_read_back(path: 
             return
         record = told_offline(tmp_path, [*words, *overrides], f"{name}-{number}")
         assert "final/total" in record
+
+
+def sweep_of(tmp_path: Path, parameters: object, command: object = ()) -> sweep.Sweep:
+    path = tmp_path / "asked.yaml"
+    path.write_text(yaml.safe_dump({"method": "grid", "parameters": parameters, "command": list(command)}))  # type: ignore[call-overload]
+    return sweep.read(path)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"data.source._target_": {"value": "sympy.sympify"}},
+        {"+data.source._args_": {"value": [1]}},
+        {"hydra.run.dir": {"value": "x"}},
+        {"hydra/launcher": {"values": ["joblib"]}},
+        {"style.name": {"value": "${oc.env:HOME}"}},
+        {"${oc.env:HOME}": {"value": 1}},
+        {"data": {"values": [{"_target_": "os.system"}]}},
+        {"data.num_images": {"values": [{"x": {"_target_": "os.system"}}]}},
+        {"a\nb": {"value": 1}},
+        {"seed": {"value": float("nan")}},
+        {"seed=1 trainer": {"value": 1}},
+    ],
+)
+def test_sweep_may_not_set_code_or_hydra(parameters: object, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"asked\.yaml") as error:
+        sweep_of(tmp_path, parameters)
+    assert str(error.value).isprintable() and os.environ["HOME"] not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "word", ["hydra.run.dir=x", "data._target_=os.system", "style.name=${oc.env:HOME}", "seed=1,2"]
+)
+def test_command_of_a_sweep_may_not_either(word: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"asked\.yaml"):
+        sweep_of(tmp_path, {"seed": {"value": 1}}, [word])
+
+
+def nine(anchor: str) -> str:
+    return ",".join([f"*{anchor}"] * 9)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2",
+        "- 1",
+        "&a [*a]",
+        "method: grid\nparameters: &a {x: *a}",
+        "method: grid\nparameters: {seed: {values: 3}}",
+        "method: grid\nparameters: {1: {values: [2024-01-01]}}",
+        "method: grid\nparameters: {seed: {value: 2024-01-01}}",
+        "method: grid\nparameters: {seed: {value: !!python/object/apply:os.system [true]}}",
+        "method: grid\ncommand: 3\nparameters: {seed: {value: 1}}",
+        "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"{n}: &{n} [{nine(m)}]\n" for m, n in pairwise("abcdefghi")),
+        "method: grid\nparameters: {" + ",".join(f"a{k}: {{values: [1,2,3,4,5,6,7,8,9,0]}}" for k in range(9)) + "}",
+        "[" * 5000,
+        "\x00",
+    ],
+)  # fmt: skip
+def test_hostile_sweep_files_are_told_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(text)
+    with pytest.raises(InputError) as error:
+        sweep.read(tmp_path / "sweep.yaml")
+    assert str(error.value).isprintable() and "sweep.yaml" in str(error.value)
+
+
+def test_values_of_a_sweep_reach_the_configuration_as_they_are(tmp_path: Path) -> None:
+    values = [
+        None,
+        3,
+        "it's #1, really=so",
+        'a "quoted" \\ word',
+        "null",
+        "1e3x",
+        "é\u2202",
+        "",
+        " x ",
+        True,
+        [1, "a,b"],
+    ]
+    asked = sweep_of(tmp_path, {"data.num_images": {"values": values}, "optimizer.lr": {"value": "1e-3"}})
+    register_resolvers()
+    found = []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for overrides in asked.runs().values():
+            config = compose("config", [*overrides, "folder=x"])
+            found.append(config.data.num_images)
+            assert config.optimizer.lr == 0.001
+    assert found == values
+
+
+def test_folders_of_runs_are_different_and_inside(tmp_path: Path) -> None:
+    values = ["../../x", "a/b", "a-b", "a b", "x" * 400, "x" * 401, "..", "~", "a\nb"]
+    names = list(sweep_of(tmp_path, {"style.image": {"values": values}}).runs())
+    assert len(set(names)) == len(values)
+    for name in names:
+        assert len(name) < 200 and name.isprintable() and "/" not in name and name not in (".", "..")
+
+
+def test_folders_with_odd_names_are_handed_on_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "it's, a=b #1 (x)"
+    local = sweep.Local(sweep_of(tmp_path, {"seed": {"values": [1]}}), folder, 1)
+    last = folder / "seed=1" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    words = local.command("seed=1", local.sweep.runs()["seed=1"])
+    parser = OverridesParser.create()
+    values = {
+        (o := parser.parse_override(word)).key_or_group: str(getattr(o.value(), "text", o.value()))
+        for word in words[2:]
+    }
+    assert values["hydra.run.dir"] == str(folder / "seed=1") and values["resume"] == str(last)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fixed": 3, "vary": {}}', '{"fixed": {}, "vary": {"a": 1}}', "{"])
+def test_damaged_record_of_a_sweep_is_told_in_one_line(text: str, tmp_path: Path) -> None:
+    asked = sweep_of(tmp_path, {"seed": {"values": [1]}})
+    (tmp_path / sweep.BEGUN).write_text(text)
+    with pytest.raises(InputError, match=r"sweep\.json"):
+        sweep.Local(asked, tmp_path, 1).run()
+    with pytest.raises(InputError, match=r"sweep\.json"):
+        report.question_of([tmp_path], "")

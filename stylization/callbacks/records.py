@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from stylization.content import Content
 from stylization.content.stream import as_csv
-from stylization.errors import written_whole
+from stylization.errors import printable, written_whole
 from stylization.launch import gathered
+from stylization.runs import METRICS, SETTINGS
 
 
 class Metrics(Logger):
@@ -29,7 +30,7 @@ class Metrics(Logger):
     def __init__(self, folder: str) -> None:
         super().__init__()
         self.folder = Path(folder)
-        self.path = self.folder / "metrics.csv"
+        self.path = self.folder / METRICS
         self.columns: list[str] = []
         self.rows: list[dict[str, Any]] = []  # until the first row is logged, those of the run this one goes on from
         if self.path.exists():
@@ -47,7 +48,7 @@ class Metrics(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        with written_whole(self.folder / "settings.json") as file:
+        with written_whole(self.folder / SETTINGS) as file:
             file.write(json.dumps(params, indent=2).encode() + b"\n")
 
     @rank_zero_only
@@ -97,7 +98,7 @@ class Skipped(pl.Callback):
         if len(skips) == self.num_written or not trainer.is_global_zero:
             return
         if not self.num_written:
-            tqdm.write(f"skipped {skips[0].detail} ({self.path} will name all such images)", file=sys.stderr)
+            tqdm.write(printable(f"skipped {skips[0].detail} ({self.path} will name all such images)"), file=sys.stderr)
         self.num_written = len(skips)
         with written_whole(self.path) as file:
             file.write(as_csv(skips))

@@ -10,6 +10,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from stylization import model_file
 from stylization.content import Content
+from stylization.runs import SUMMARY
 
 
 class Wandb(pl.Callback):
@@ -40,7 +41,7 @@ class Wandb(pl.Callback):
             self.shown.add(path)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        logger, path = self._logger(trainer), self.folder / "summary.json"
+        logger, path = self._logger(trainer), self.folder / SUMMARY
         if logger is None or not path.exists():
             return
         import wandb

@@ -1,10 +1,10 @@
 """The `stylization` command: what is done with runs and files beside training them."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from stylization.cli import exporting, painting, serving, sheet, sources, study
-from stylization.errors import clear_errors
+from stylization.errors import clear_errors, printable
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -17,9 +17,16 @@ def main(arguments: list[str] | None = None) -> None:
         options.run(options)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names in its errors may be those of files, which a shell has filled in."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     """What was typed; `run` is the function that does it."""
-    parser = argparse.ArgumentParser(prog="stylization", description="Fast neural style transfer.")
+    parser = _Parser(prog="stylization", description="Fast neural style transfer.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (painting, sheet, exporting, serving, study, sources):
         module.add(commands)

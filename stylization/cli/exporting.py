@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stylization.errors import printable, tell
 
 if TYPE_CHECKING:
     from stylization.cli import Commands
@@ -46,7 +46,7 @@ def _export(options: argparse.Namespace) -> None:
     from stylization.export import export
 
     export(options.model, options.output, options.to, options.half, mixture(options.style))
-    print(options.output)
+    print(printable(options.output))
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -58,10 +58,13 @@ def _models(options: argparse.Namespace) -> None:
         images.check_suffix(options.picture)
     for number, model in enumerate(options.models or ["bundled"]):
         if options.iterative:
-            told = functools.partial(print, "iterative method:", file=sys.stderr)
-            card.measure_gap(model, options.iterative, options.photos, options.size_px, told)
+            card.measure_gap(model, options.iterative, options.photos, options.size_px, _tell_style)
         if options.artifacts:
             card.measure_artifacts(model, options.photos, options.size_px)
         if options.picture:
             images.save(card.picture(model, options.photos, options.size_px), options.picture)
         print("\n" * bool(number) + card.card(model_file.located(model)))
+
+
+def _tell_style(style: str) -> None:
+    tell(f"iterative method: {style}")

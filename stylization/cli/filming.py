@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from stylization.errors import InputError, on_interruption
+from stylization.errors import InputError, on_interruption, printable, tell
 from stylization.video import SUFFIXES
 
 OPTIONS = ("batch_size", "preview", "smooth", "morph")  # of a video only
@@ -58,7 +57,7 @@ def repaint(options: argparse.Namespace) -> None:
     (name,) = options.photos
     clip = video.Clip(name)
     if left_out := clip.left_out():
-        print(f"left out of {name}: {', '.join(left_out)}", file=sys.stderr)
+        tell(f"left out of {name}: {', '.join(left_out)}")
     mask = images.read(options.mask).convert("L").resize((clip.width, clip.height)) if options.mask else None
     stylizer = load(options.model, options.device, options.precision)
     style, morph = mixture(options.style), mixture(options.morph)
@@ -82,7 +81,7 @@ def repaint(options: argparse.Namespace) -> None:
             strokes=options.strokes,
             mask=images.to_tensor(mask)[0] if mask else None,
         )
-    print(options.output)
+    print(printable(options.output))
     if flicker:
         print(flicker)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
-import sys
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stylization.cli import filming
-from stylization.errors import InputError
+from stylization.errors import InputError, printable, tell
 
 if TYPE_CHECKING:
     import pyvips
@@ -124,7 +124,7 @@ def _apply(options: argparse.Namespace) -> None:
             bar.update(min(share, len(jobs) - bar.n))  # shares may add up to a little more
 
         for photo, output in batch.each(images.Photograph, bar):
-            bar.set_postfix_str(output.name, refresh=False)
+            bar.set_postfix_str(printable(output.name), refresh=False)
             with repaint(photo, watch) as painted:
                 photo.save(painted, output)
     batch.end(options.output)
@@ -247,7 +247,7 @@ class _Batch:
             except InputError as error:
                 if len(self.jobs) == 1:
                     raise
-                print(f"skipped: {error}", file=sys.stderr)
+                tell(f"skipped: {error}")
                 self.num_failed += 1
                 continue
             yield picture, output
@@ -256,9 +256,9 @@ class _Batch:
         """Say what was done; exit with status 1 if some could not be read."""
         num_done = len(self.jobs) - self.num_there - self.num_failed
         there = f", {self.num_there} were there already (--overwrite makes them anew)" if self.num_there else ""
-        print(output if len(self.jobs) == 1 else f"{output}: {num_done} pictures{there}")
+        print(printable(output if len(self.jobs) == 1 else f"{output}: {num_done} pictures{there}"))
         if self.num_failed:
-            print(f"error: {self.num_failed} of {len(self.jobs)} pictures could not be read", file=sys.stderr)
+            tell(f"error: {self.num_failed} of {len(self.jobs)} pictures could not be read")
             raise SystemExit(1)
 
 
@@ -269,19 +269,20 @@ def _optimize(options: argparse.Namespace) -> None:
     from stylization.configuration import built_objective, composed
     from stylization.iterative import optimize
     from stylization.memory import keep_memory
+    from stylization.overrides import assigned
 
     for name, least in (("num_steps", 1), ("size_px", 32), ("scales", 1)):
         if getattr(options, name) < least:
             raise InputError(f"--{name.replace('_', '-')} must be {least} at least")
     overrides = [word for word in options.words if is_override(word)]
     jobs = images.paired_paths([word for word in options.words if word not in overrides], options.output)
-    settings = composed([f"style.image='{options.style}'", *overrides])
+    settings = composed([assigned("style.image", options.style), *overrides])
     keep_memory()
     objectives = [built_objective(settings, 2**k) for k in reversed(range(options.scales))]
     batch = _Batch(jobs, options.overwrite)
     for picture, output in batch.each(images.read):
         content = images.to_tensor(images.shrink(picture, options.size_px))[None]
-        with tqdm(total=options.num_steps, unit="step", desc=output.name) as bar:
+        with tqdm(total=options.num_steps, unit="step", desc=printable(output.name)) as bar:
 
             def watch(step: int, terms: dict[str, float], bar: tqdm = bar) -> None:
                 bar.set_postfix_str(", ".join(f"{k} {v:.3g}" for k, v in terms.items()), refresh=False)
@@ -300,6 +301,7 @@ def _probe(options: argparse.Namespace) -> None:
     from stylization.content import held_out_samples
     from stylization.content.stream import held_out
     from stylization.memory import keep_memory
+    from stylization.overrides import assigned
 
     if options.pick:
         size_px, weight = options.pick
@@ -307,7 +309,7 @@ def _probe(options: argparse.Namespace) -> None:
             raise InputError(f"--pick {size_px} {weight}: give a size in pixels and a weight, 256 30 say")
         images.read(options.picture)
         path = probe.write_option(CONF / "style", options.picture, int(size_px), float(weight))
-        print(f"{path}\ntrain it: train.py style={path.stem}")
+        print(f"{printable(path)}\ntrain it: train.py {printable(assigned('style', path.stem))}")
         return
     images.check_suffix(options.output)
     if options.photo:
@@ -317,12 +319,13 @@ def _probe(options: argparse.Namespace) -> None:
     keep_memory()
 
     def objective(size_px: int, weight: float) -> Objective:
-        style = [f"style.image='{options.picture}'", f"style.size_px={size_px}"]
+        style = [assigned("style.image", options.picture), f"style.size_px={size_px}"]
         return built_objective(composed([*style, *options.overrides, f"objective.weights.style={weight}"]))
 
     sheet = probe.sheet(content, objective, options.sizes_px, options.weights, options.num_steps)
     images.save(sheet, options.output)
-    print(f"{options.output}\nkeep one: stylization probe {options.picture} --pick SIZE_PX WEIGHT")
+    print(printable(options.output))
+    print(f"keep one: stylization probe {shlex.quote(printable(options.picture))} --pick SIZE_PX WEIGHT")
 
 
 def is_override(word: str) -> bool:

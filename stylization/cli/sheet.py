@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylization.errors import InputError
+from stylization.errors import InputError, printable
 
 if TYPE_CHECKING:
     from stylization.cli import Commands
@@ -50,7 +50,7 @@ def _sheet(options: argparse.Namespace) -> None:
     images.check_suffix(options.output)
     keep_memory()
     stylizer = load(options.model)
-    styles = _styles(options.styles, stylizer.styles or [stylizer.facts["style"]])
+    styles = _styles(options.styles, stylizer.styles or [stylizer.facts.get("style", "unknown")])
     photographs = [_photograph(name, options) for name in _names(options.photos)]
     columns = []
     with tqdm(total=len(styles) * len(photographs), unit="img", delay=1) as bar:
@@ -64,7 +64,7 @@ def _sheet(options: argparse.Namespace) -> None:
     cells = [cell for column in columns for cell in column]
     rows = list(zip(*columns, strict=True)) if several else images.in_rows(cells, options.columns or COLUMNS)
     images.save(images.contact_sheet(rows), options.output)
-    print(options.output)
+    print(printable(options.output))
 
 
 def _styles(wanted: str | None, known: Sequence[str]) -> list[str]:

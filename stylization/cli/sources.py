@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylization.errors import InputError
+from stylization.errors import InputError, printable
 from stylization.launch import num_cores
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def _pack(options: argparse.Namespace) -> None:
         num_workers=options.workers,
     )
     if skips:
-        print(f"left out {len(skips)} images: {options.destination / 'skipped.csv'}")
-    print(f"train on them: train.py data=shards data.source.path={options.destination}")
+        print(printable(f"left out {len(skips)} images: {options.destination / 'skipped.csv'}"))
+    print(printable(f"train on them: train.py data=shards data.source.path={options.destination}"))
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -110,7 +110,7 @@ def _prepare(options: argparse.Namespace) -> None:
     }
     for name, source in sources.items():
         prepared.prepare(source, treat, options.destination / name, options.size_px)
-    print(f"train on them: train.py data=prepared data.source.path={options.destination / 'train'}")
+    print(printable(f"train on them: train.py data=prepared data.source.path={options.destination / 'train'}"))
 
 
 def _distill(options: argparse.Namespace) -> None:
@@ -130,7 +130,7 @@ def _distill(options: argparse.Namespace) -> None:
         widths=_widths(options.widths),
         seed=options.seed,
     )
-    print(options.output)
+    print(printable(options.output))
 
 
 def _widths(text: str) -> list[int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError, printable, tell, written_whole
 
 if TYPE_CHECKING:
     from stylization.cli import Commands
@@ -63,62 +63,83 @@ def _sweep(options: argparse.Namespace) -> None:
             print(shlex.join(local.command(name, overrides)), " # finished" if local.finished(name) else "")
         return
     if failed := local.run():
-        print(f"error: {len(failed)} of {len(asked.runs())} runs failed", file=sys.stderr)
+        tell(f"error: {len(failed)} of {len(asked.runs())} runs failed")
         raise SystemExit(1)
-    print(f"stylization report {local.folder}")
+    print(printable(f"stylization report {local.folder}"))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from stylization import evaluation, images, report
-    from stylization.configuration import built_content, built_objective, composed, plain
+    from stylization import evaluation, report
     from stylization.memory import keep_memory
 
     keep_memory()
     choices = options.statistics.split(",") if options.statistics else [None]
     rows: list[tuple[str, str, dict[str, float]]] = []
-    for run in [run.folder for run in report.finished(options.runs)]:
-        settings = evaluation.settings_of(run)
-        if "num_styles" in settings["norm"]:
-            told = "it has a table of styles: `stylization models RUN --iterative STEPS` measures each"
-            print(f"{run}: left out, {told}", file=sys.stderr)
-            continue
-        if options.judge:
-            words = [f"loss_network={options.judge}"]
-            words += [f"loss_network.weights='{options.judge_weights}'"] if options.judge_weights else []
-            settings["loss_network"] = plain(composed(words))["loss_network"]
-        for layers in ("style_layers", "content_layers"):
-            settings["objective"][layers] = getattr(options, layers) or settings["objective"][layers]
-        judge = settings["loss_network"]["_target_"].rsplit(".", 1)[1]
-        objective = built_objective(settings)
-        content = images.to_float(built_content(settings).held_out)
-        style = evaluation.style_picture(settings)
-        reference = None
-        if options.iterative:
-            reference = evaluation.iterative(settings, objective, content, options.iterative, options.cache)
-        cells = {}
-        for statistics in choices:
-            try:
-                cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content, reference, style)
-            except InputError as error:
-                print(f"{run}, {statistics}: left out, {error}", file=sys.stderr)
-        evaluation.record(run, judge, cells, reference)
-        rows += [(str(run), statistics, cell) for statistics, cell in cells.items()]
-        if reference is not None and (row := reference.row()) not in rows:
-            rows.append(row)
+    found, damaged = report.found(options.runs)
+    for run in [run.folder for run in found]:
+        try:
+            rows += [row for row in _evaluated(run, choices, options) if row not in rows]
+        except InputError as error:
+            damaged.append(error)
+    if not rows and damaged:
+        raise damaged[0]
     print(evaluation.table(rows))
+    for wrong in damaged:
+        tell(f"skipped: {wrong}")
+    if damaged:
+        raise SystemExit(1)
+
+
+def _evaluated(
+    run: Path, choices: Sequence[str | None], options: argparse.Namespace
+) -> list[tuple[str, str, dict[str, float]]]:
+    """The rows of a run, which are kept in its folder too; none if it has several styles."""
+    from stylization import evaluation, images, rebuild, runs
+    from stylization.configuration import composed, plain
+    from stylization.overrides import assigned
+
+    settings, where = runs.settings_of_finished(run), str(run / runs.SETTINGS)
+    if "num_styles" in settings["norm"]:
+        told = "it has a table of styles: `stylization models RUN --iterative STEPS` measures each"
+        tell(f"{run}: left out, {told}")
+        return []
+    if options.judge:
+        words = [f"loss_network={options.judge}"]
+        words += [assigned("loss_network.weights", options.judge_weights)] if options.judge_weights else []
+        settings["loss_network"] = plain(composed(words))["loss_network"]
+    for layers in ("style_layers", "content_layers"):
+        if given := getattr(options, layers):
+            settings["objective"][layers] = given
+    objective = rebuild.objective(settings, where)
+    judge = settings["loss_network"]["_target_"].rsplit(".", 1)[1]
+    content = images.to_float(rebuild.content(settings, where).held_out)
+    style = rebuild.style_picture(settings, where)
+    reference = None
+    if options.iterative:
+        reference = evaluation.iterative(settings, objective, content, options.iterative, options.cache)
+    cells = {}
+    for statistics in choices:
+        try:
+            cells[statistics or "own"] = evaluation.evaluate(run, statistics, objective, content, reference, style)
+        except InputError as error:
+            tell(f"{run}, {statistics}: left out, {error}")
+    evaluation.record(run, judge, cells, reference)
+    rows = [(str(run), statistics, cell) for statistics, cell in cells.items()]
+    return rows if reference is None else [*rows, reference.row()]
 
 
 def _report(options: argparse.Namespace) -> None:
     from stylization import report
 
     question, by = report.question_of(options.runs, options.by)
-    arms = report.by(
-        report.finished(options.runs), by, options.arms.split(",") if options.arms else None, options.allow
-    )
+    runs, skipped = report.found(options.runs)
+    if not runs:
+        raise skipped[0]
+    arms = report.by(runs, by, options.arms.split(",") if options.arms else None, options.allow)
     tables = report.tables(arms)
     printed = [(heading, t.only(options.columns.split(",")) if options.columns else t) for _, heading, t in tables]
     text = "\n\n".join(f"**{heading}**\n\n{table.markdown()}" for _, heading, table in tables)
-    columns = report.columns(arms, options.photos)
+    columns = report.columns(arms, options.photos, skipped=skipped.append)
     folder = options.output or options.runs[0]
     with written_whole(folder / "report.html") as file:
         file.write(report.page(arms, by, question, columns).encode())
@@ -130,5 +151,9 @@ def _report(options: argparse.Namespace) -> None:
     print("\n\n".join(f"**{heading}**\n\n{table.markdown()}" for heading, table in printed))
     if options.picture:
         report.picture(columns, options.picture)
-        print(options.picture)
-    print(folder / "report.html")
+        print(printable(options.picture))
+    print(printable(folder / "report.html"))
+    for wrong in skipped:
+        tell(f"skipped: {wrong}")
+    if skipped:
+        raise SystemExit(1)

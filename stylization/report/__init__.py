@@ -2,7 +2,7 @@
 
 from stylization.report.page import page, question_of, tables
 from stylization.report.picture import columns, picture
-from stylization.report.runs import Run, by, differences, finished
+from stylization.report.runs import Run, by, differences, finished, found
 from stylization.report.table import Table, terms
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "columns",
     "differences",
     "finished",
+    "found",
     "page",
     "picture",
     "question_of",

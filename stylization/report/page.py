@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import math
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,8 +13,10 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from torch import Tensor
 
 from stylization import images
+from stylization.errors import printable
 from stylization.report.runs import Arms, differences, differing_settings, digest_of_the_rest
 from stylization.report.table import Table, curve, evaluated, judges, terms
+from stylization.sweep import BEGUN, read_begun
 
 CHARTS = ("val/total", "val/style", "val/content", "train/total")
 # Okabe & Ito's colours, which the colour-blind can tell apart; for paper, and for the dark.
@@ -58,7 +59,7 @@ def page(arms: Arms, by: str, question: str, columns: Sequence[tuple[str, Tensor
         pictures=_pictures(columns),
         settings=differing_settings(runs),
         shared=digest_of_the_rest(runs),
-        folders=[str(run.folder) for run in runs],
+        folders=[printable(run.folder) for run in runs],
         revisions=sorted({str(run.summary.get("git"))[:12] for run in runs}),
     )
 
@@ -111,8 +112,8 @@ def question_of(folders: Sequence[Path], by: str) -> tuple[str, str]:
     """The question that the sweep in these folders asks, and the settings that make its arms; or a plain heading and
     `by`."""
     for folder in folders:
-        if (path := folder / "sweep.json").exists():
-            begun = json.loads(path.read_text())
+        if (path := folder / BEGUN).exists():
+            begun = read_begun(path)
             varied = [key for key in begun["vary"] if key != "seed"]
-            return begun["description"] or folder.name, by or ",".join(varied) or "norm"
+            return printable(begun.get("description", "")) or folder.name, by or ",".join(varied) or "norm"
     return f"Runs by {by or 'norm'}", by or "norm"

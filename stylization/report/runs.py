@@ -1,6 +1,5 @@
 """The finished runs of a report: read from their folders, sorted into arms, and held to be comparable."""
 
-import csv
 import hashlib
 import json
 from collections import defaultdict
@@ -9,8 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stylization.errors import InputError
+from stylization.errors import InputError, printable
 from stylization.launch import flat
+from stylization.runs import (
+    METRICS,
+    SETTINGS,
+    SUMMARY,
+    Evaluation,
+    RunSummary,
+    read_evaluation,
+    read_metrics,
+    read_settings,
+    read_summary,
+)
 
 # What arms must share to stand in one table, beside the settings that make them: facts of the summary, and settings.
 SHARED_FACTS = {
@@ -45,15 +55,15 @@ class Run:
     """A finished run: its folder, what its summary says, its settings, its table and what was evaluated since."""
 
     folder: Path
-    summary: dict[str, Any]
+    summary: RunSummary
     settings: dict[str, str] = field(default_factory=dict)
     metrics: tuple[dict[str, str], ...] = ()
-    evaluation: dict[str, Any] = field(default_factory=dict)
+    evaluation: Evaluation = field(default_factory=dict)
 
     def value(self, name: str) -> str | None:
         """Of a fact of the summary ("norm") or of a setting ("data.num_images"); None if it has no such."""
         if name in self.summary:
-            return str(self.summary[name])
+            return printable(self.summary.get(name))
         return self.settings.get(name)
 
 
@@ -63,53 +73,40 @@ Arms = Mapping[str, Sequence[Run]]
 def finished(folders: Sequence[Path]) -> list[Run]:
     """The finished runs in and below the folders, sorted by path. Raises `InputError` if there are none, or if what one
     has left is damaged."""
-    found: dict[Path, Run] = {}
+    runs, damaged = found(folders)
+    if damaged:
+        raise damaged[0]
+    return runs
+
+
+def found(folders: Sequence[Path]) -> tuple[list[Run], list[InputError]]:
+    """The finished runs in and below the folders, sorted by path, and what is wrong with those that are damaged.
+
+    Raises `InputError` if there are none of either.
+    """
+    read: dict[Path, Run] = {}
+    damaged: list[InputError] = []
     unfinished = 0
     for root in folders:
         if not root.is_dir():
             raise InputError(f"no folder at {root}")
-        unfinished += sum(1 for path in root.rglob("metrics.csv") if not (path.parent / "summary.json").exists())
-        for path in sorted(root.rglob("summary.json")):
-            folder = path.parent
-            settings, evaluation = folder / "settings.json", folder / "evaluation.json"
-            found[path] = Run(
-                folder,
-                _json(path),
-                flat(_json(settings)) if settings.exists() else {},
-                _metrics(folder / "metrics.csv"),
-                _json(evaluation) if evaluation.exists() else {},
-            )
-    if not found:
+        unfinished += sum(1 for path in root.rglob(METRICS) if not (path.parent / SUMMARY).exists())
+        for path in sorted(root.rglob(SUMMARY)):
+            try:
+                read[path] = _read(path.parent)
+            except InputError as error:
+                damaged.append(error)
+    if not read and not damaged:
         also = f"; {unfinished} there have not finished" if unfinished else ""
         where = ", ".join(map(str, folders))
-        raise InputError(f"no finished run (a folder with summary.json) below {where}{also}")
-    return list(found.values())
+        raise InputError(f"no finished run (a folder with {SUMMARY}) below {where}{also}")
+    return list(read.values()), damaged
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text())
-        if not isinstance(read, dict):
-            raise ValueError("it holds no settings")
-        return read
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is damaged: {error}") from error
-
-
-def _metrics(path: Path) -> tuple[dict[str, str], ...]:
-    if not path.exists():
-        return ()
-    try:
-        with path.open(newline="") as file:
-            rows = tuple(csv.DictReader(file))
-        for row in rows:
-            int(row["step"])
-            for name, value in row.items():
-                if name.startswith(("train/", "val/")) and value:
-                    float(value)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise InputError(f"{path} is damaged: {error}") from None
-    return rows
+def _read(folder: Path) -> Run:
+    settings = read_settings(folder) if (folder / SETTINGS).exists() else {}
+    plain = {printable(name): printable(value) for name, value in flat(settings).items()}
+    return Run(folder, read_summary(folder), plain, read_metrics(folder), read_evaluation(folder))
 
 
 def by(runs: Sequence[Run], settings: str, names: Sequence[str] | None, allow: bool = False) -> Arms:
@@ -124,7 +121,7 @@ def by(runs: Sequence[Run], settings: str, names: Sequence[str] | None, allow: b
         values = {key: run.value(key) for key in keys}
         for key, value in values.items():
             if value is None:
-                raise InputError(f"{run.folder} has no '{key}'; its summary.json has {', '.join(run.summary)}")
+                raise InputError(f"{run.folder} has no '{key}'; its {SUMMARY} has {', '.join(run.summary)}")
         arms[", ".join(str(values[key]) if len(keys) == 1 else f"{key} {values[key]}" for key in keys)].append(run)
     for name, members in arms.items():
         seeds = [run.summary["seed"] for run in members]
@@ -156,7 +153,7 @@ def differences(runs: Sequence[Run], keys: Sequence[str]) -> dict[str, list[str]
     for run in runs:
         digest = run.summary.get("initial_convolutions")
         if digest and not {"generator"} & {key.split(".")[0] for key in keys}:
-            place = (run.summary["seed"], str(run.summary["generator"]))
+            place = (run.summary["seed"], run.summary["generator"])
             if first.setdefault(place, digest) != digest:
                 found[f"initial convolution weights of seed {place[0]}"] = sorted({first[place], digest})
     return found

@@ -4,12 +4,14 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
+from math import isclose, isfinite
 from statistics import mean, stdev
 
 from stylization.metrics import OF_GENERATORS, OF_PICTURES
 from stylization.objective import TERMS
 from stylization.report.runs import Arms, Run
+from stylization.runs import IterativeResult
+from stylization.text import csv_cell, markdown_cell
 
 COLUMNS = (*TERMS, "total")
 HIGHER_IS_BETTER = {name for name, scale in (OF_PICTURES | OF_GENERATORS).items() if not scale.lower_is_better}
@@ -26,12 +28,15 @@ class Table:
     best: Mapping[str, str]
 
     def markdown(self) -> str:
-        lines = ["| arm | " + " | ".join(self.columns) + " | runs |", "| --- |" + " ---: |" * (len(self.columns) + 1)]
+        lines = [
+            "| arm | " + " | ".join(map(markdown_cell, self.columns)) + " | runs |",
+            "| --- |" + " ---: |" * (len(self.columns) + 1),
+        ]
         for row, cells in self.cells.items():
             shown = [self.shown(row, column) for column in self.columns]
             marked = [f"**{x}**" if self.best.get(c) == row else x for c, x in zip(self.columns, shown, strict=True)]
             num = max((len(values) for values in cells.values()), default=0)
-            lines.append(f"| {row} | {' | '.join(marked)} | {num if row != UNTOUCHED else ''} |")
+            lines.append(f"| {markdown_cell(row)} | {' | '.join(marked)} | {num if row != UNTOUCHED else ''} |")
         return "\n".join(lines)
 
     def csv(self) -> str:
@@ -41,7 +46,7 @@ class Table:
         writer.writerow(("arm", "column", "seed", "value"))
         for row, cells in self.cells.items():
             for column, values in cells.items():
-                writer.writerows((row, column, seed, value) for seed, value in values.items())
+                writer.writerows((csv_cell(row), csv_cell(column), seed, value) for seed, value in values.items())
         return text.getvalue()
 
     def only(self, columns: Sequence[str]) -> "Table":
@@ -78,7 +83,7 @@ def evaluated(arms: Arms, judge: str) -> Table:
     for name, runs in arms.items():
         for run in runs:
             entry = run.evaluation[judge]
-            for statistics, values in entry["statistics"].items():
+            for statistics, values in entry.get("statistics", {}).items():
                 row = cells.setdefault(name if statistics == "own" else f"{name}, {statistics} statistics", {})
                 for column, value in values.items():
                     columns[column] = None
@@ -93,11 +98,11 @@ def evaluated(arms: Arms, judge: str) -> Table:
     )
 
 
-def _reference(arms: Arms, judge: str) -> Mapping[str, dict] | None:
+def _reference(arms: Arms, judge: str) -> IterativeResult | None:
     for runs in arms.values():
         for run in runs:
             if found := run.evaluation[judge].get("iterative"):
-                return dict(found)
+                return found
     return None
 
 
@@ -131,6 +136,9 @@ def _number(value: float) -> str:
 
 def curve(runs: Sequence[Run], name: str, over: Callable[[Sequence[float]], float] = mean) -> list[tuple[int, float]]:
     """A logged quantity over steps, for the steps that all runs have."""
-    found = [{int(row["step"]) + 1: float(row[name]) for row in run.metrics if row.get(name)} for run in runs]
+    found = [
+        {int(row["step"]) + 1: float(row[name]) for row in run.metrics if row.get(name) and isfinite(float(row[name]))}
+        for run in runs
+    ]
     steps = sorted(set.intersection(*map(set, found))) if found else []
     return [(step, over([values[step] for values in found])) for step in steps]
