@@ -7,10 +7,12 @@ in tensors works without PyTorch.
 from typing import TYPE_CHECKING, Any
 
 from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
-from stylization.images.files import SUFFIXES, check_suffix, paired_paths
+from stylization.images.files import check_suffix, paired_paths
+from stylization.images.formats import PILLOW_FORMATS as UPLOAD_FORMATS
+from stylization.images.formats import SUFFIXES
 from stylization.images.photographs import Photograph, as_image, quantized
 from stylization.images.pictures import encoded, read, save, shrink
-from stylization.images.uploads import UPLOAD_FORMATS, Upload, read_upload
+from stylization.images.uploads import Upload, read_upload
 
 if TYPE_CHECKING:
     from stylization.images.crops import ENOUGH, Encoded, square

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from stylization.errors import InputError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})  # of what is read
+from stylization.images.formats import SUFFIXES
 
 
 def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False) -> list[tuple[str, Path]]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stylization.errors import Damaged, InputError, written_whole
-from stylization.images import pictures
+from stylization.images import formats, pictures
 from stylization.images.files import check_suffix, read_bytes
 from stylization.memory import release_mapped
 
@@ -117,15 +117,19 @@ class Photograph:
             if self.name.startswith(("http://", "https://")):
                 return pyvips.Image.new_from_buffer(read_bytes(self.name), "", fail_on="truncated")
             path = Path(self.name).expanduser()
-            with path.open("rb") as file:  # libvips tells a missing file and a foreign one alike
-                if not file.read(1):
-                    raise Damaged(f"{self.name} is empty", "empty")
+            with path.open("rb") as file:
+                found = formats.detected(file.read(formats.HEAD_BYTES), self.name)
+                if found.pillow == "JPEG":
+                    file.seek(0)
+                    formats.check_scans(file.read(), self.name)
+            if found.loader is None:
+                return pyvips.Image.new_from_array(np.asarray(pictures.read(self.name)))
             # Not what libvips remembers of the name: the file may be another by now.
-            return pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True)
+            return pyvips.Operation.call(found.loader, str(path), fail_on="truncated", revalidate=True)
         except OSError as error:
             raise InputError(f"cannot read {self.name}: {error.strerror or error}") from None
-        except pyvips.Error:  # a format that only Pillow knows, or none: Pillow tells which
-            return pyvips.Image.new_from_array(np.asarray(pictures.read(self.name)))
+        except pyvips.Error as error:
+            raise _damaged(self.name, error) from None
 
     def _to_srgb(self, image: pyvips.Image) -> pyvips.Image:
         space, depth = ("rgb16", 16) if self.depth == 16 else ("srgb", 8)

@@ -2,9 +2,7 @@
 
 import contextlib
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from stylization.errors import Damaged, written_whole
+from stylization.images import formats
 from stylization.images.files import check_suffix, read_bytes
 
 SRGB = ImageCms.createProfile("sRGB")
@@ -31,11 +30,9 @@ def read(source: str | Path | bytes, name: str | None = None) -> Image.Image:
         return to_srgb(ImageOps.exif_transpose(image))
 
 
-def opened(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
-    if not content:
-        raise Damaged(f"{name} is empty", "empty")
+def opened(content: bytes, name: str) -> Image.Image:
     with naming_damage(name):
-        return Image.open(io.BytesIO(content), formats=formats)
+        return formats.open_image(content, name)
 
 
 @contextlib.contextmanager
@@ -49,7 +46,15 @@ def naming_damage(name: str) -> Iterator[None]:
             raise Damaged(f"{name} is not a picture that Pillow can read", "not a picture") from None
         except Image.DecompressionBombError as error:
             raise Damaged(f"{name} is too large to open: {error}", "too large") from None
-        except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        except Damaged:
+            raise
+        except MemoryError:
+            raise Damaged(f"{name} is damaged: its sizes are too large for the memory", "corrupt") from None
+        except (
+            Exception
+        ) as error:  # plugins raise whatever their parsers meet: RuntimeError, struct.error, KeyError, ...
+            if isinstance(error, OSError) and error.errno is not None:  # of the machine, not of the picture
+                raise
             reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
             raise Damaged(f"{name} is damaged: {error}", reason) from None
 

@@ -10,7 +10,6 @@ from PIL import ExifTags, Image, ImageCms, ImageOps
 from stylization.errors import Damaged
 from stylization.images.pictures import SRGB, encoded, naming_damage, opened, to_srgb
 
-UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # Pillow has more, some of which run programs
 SENT_BACK = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}  # an MPO is a JPEG with more behind it
 NAME = "the upload"
 
@@ -48,7 +47,7 @@ def read_upload(content: bytes, max_pixels: int, size_px: int | None = None) -> 
 
     Raises `Damaged`; where the file's header promises more than `max_pixels`, before anything is decoded.
     """
-    with naming_damage(NAME), opened(content, NAME, UPLOAD_FORMATS) as image:
+    with naming_damage(NAME), opened(content, NAME) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise Damaged(
