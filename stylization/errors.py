@@ -16,6 +16,9 @@ _REFUSALS = {
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
 }
 
+# The machine's: no fault of what was read.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
 
 class InputError(Exception):
     """An option, path, image or file that a person got wrong: says what, where and what to do, in one line."""
@@ -27,6 +30,11 @@ class Damaged(InputError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def warn(message: str) -> None:
+    """Say on stderr, in one line, what is done otherwise than expected."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager
