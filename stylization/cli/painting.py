@@ -153,12 +153,16 @@ def _complete(options: argparse.Namespace) -> None:
             raise InputError("give --style, or --model for one of your own; stylization models tells what there is")
         options.model = BUNDLED
     if options.output is None:
+        from stylization.images.files import WRITTEN
+        from stylization.video import SUFFIXES as VIDEO_SUFFIXES
+
         source = Path(urlsplit(options.photos[0]).path)
         if len(options.photos) > 1 or source.is_dir():
             raise InputError("--output: several pictures need a folder")
         style = options.style or options.model.stem
         words = re.sub(r"\W+", "_", style)
-        options.output = Path(f"{source.stem}.{words}{source.suffix or '.jpg'}")
+        is_written = source.suffix.lower() in (*WRITTEN, *VIDEO_SUFFIXES)
+        options.output = Path(f"{source.stem}.{words}{source.suffix if is_written else '.png'}")
 
 
 def mixture(text: str | None) -> str | dict[str, Any] | None:

@@ -12,9 +12,7 @@ from stylization.images.photographs import Photograph
 def read_mask(source: str | Path) -> pyvips.Image:
     """Return one band of 8 bits: luminance times alpha, so that black and transparent are left alone."""
     mask = Photograph(source)
-    luminance = mask.srgb.colourspace("b-w")
-    if mask.depth == 16:
-        luminance = (luminance / 257).rint()
+    luminance = mask.srgb.colourspace("b-w")  # of 8 bits
     if mask.opacity is not None:
         luminance = luminance * (mask.opacity / (2.0**mask.depth - 1))
     return luminance.rint().cast("uchar")

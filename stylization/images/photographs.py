@@ -252,4 +252,5 @@ def _damaged(name: str, error: pyvips.Error) -> Damaged:
 
 
 def _first_line(error: pyvips.Error) -> str:
-    return str(error.detail or error.message).strip().splitlines()[0]
+    reported = str(error.detail).strip()  # empty where libvips remembers that it failed before
+    return reported.splitlines()[0] if reported else "its pixels cannot be decoded"
