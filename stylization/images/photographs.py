@@ -146,7 +146,7 @@ class Photograph:
             strict = _loaded(found.loader, content, "warning" if found.pillow in ("JPEG", "TIFF") else "error")
             check_pixels(self.name, strict.width, strict.height, max_megapixels)
             if found.pillow == "TIFF":  # decoded part by part: damage would show in the middle of painting
-                strict.avg()
+                (strict == 0).avg()
             if found.pillow == "JPEG" and not self._decodes(strict):
                 return _loaded(found.loader, content, "error")
             return strict
@@ -167,8 +167,8 @@ class Photograph:
     def _in_16_bits(self, image: pyvips.Image) -> pyvips.Image:
         """Bring samples of 32 bits, signed integers or floats to 16 bits."""
         try:
-            low = image.min() if (image != image).max() == 0 else math.nan
-            white = pictures.white_level("f" if image.format in ("float", "double") else "i", low, image.max())
+            low, high = (math.nan, math.nan) if (image != image).max() else (image.min(), image.max())
+            white = pictures.white_level("f" if image.format in ("float", "double") else "i", low, high)
         except pyvips.Error as error:
             raise _damaged(self.name, error) from None
         except ValueError as error:

@@ -70,7 +70,7 @@ def without_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
         image = _in_8_bits(image)
-    if "transparency" in image.info or image.mode in ("P", "LA", "PA", "RGBa", "La"):
+    if image.has_transparency_data and image.mode != "RGBA":
         image = image.convert("RGBA")
     opacity = image.getchannel("A") if image.mode == "RGBA" else None
     if opacity is not None:
