@@ -18,6 +18,9 @@ _REFUSALS = {
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
 }
 
+# The machine's: no fault of what was read.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+
 
 def printable(text: object) -> str:
     """A text for a terminal: control characters, line breaks, bidirectional overrides and what is no character at all
@@ -44,6 +47,11 @@ class Damaged(InputError):
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+def warn(message: str) -> None:
+    """Say on stderr, in one line, what is done otherwise than expected."""
+    print(f"warning: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

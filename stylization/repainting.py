@@ -2,6 +2,7 @@
 
 import operator
 import resource
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from stylization.images import Photograph
 from stylization.memory import release_memory
 from stylization.normalization import freeze_statistics, statistics_restored
 from stylization.stylizer import Stylizer, scaled_box
-from stylization.tiles import Tiled, untiled_bytes
+from stylization.tiles import Tiled, tiled_cost, untiled_bytes
 from stylization.tiles.graph import Box, Span
 
 Tile = Literal["auto", "thumbnail", "never"]
@@ -66,7 +67,7 @@ def repainted(
     part with the statistics of the whole, exactly; "thumbnail" with those of a thumbnail, in one pass, whatever its
     size; "never" repaints it as a whole all the same.
     """
-    mask = _mask(look.mask, photo) if look.mask else None
+    mask = images.resized_mask(images.read_mask(look.mask), photo.width, photo.height) if look.mask else None
     strength, scale = stylizer.ask(look.style, look.strength, look.scale)
     size = blending.painted_size(_size(photo), scale, look.strokes)
     look = replace(look, strength=strength)
@@ -172,7 +173,7 @@ def _blended(
         colours = ColourMatch(ours, theirs)
     canvas = Canvas(path, photo.height, photo.width)
     for rows in strips:
-        shares = None if mask is None else _shares(mask, rows)
+        shares = None if mask is None else images.mask_shares(mask, *rows)
         parts = photo.part(rows, columns), stylized.part(rows, columns)
         canvas.write((rows, columns), blending.blended(*parts, look.strength, look.keep_colors, shares, colours))
     return _of_depth(canvas.image(), photo.depth)
@@ -182,24 +183,13 @@ def _of_depth(picture: pyvips.Image, depth: int) -> pyvips.Image:
     return picture if depth == 16 else (picture / 257).rint().cast("uchar").copy(interpretation="srgb")
 
 
-def _mask(name: str, photo: Photograph) -> pyvips.Image:
-    """One band of 8 bits, white where to repaint, of the photograph's size."""
-    mask = Photograph(name).srgb.colourspace("b-w").cast("uchar")
-    return mask.resize(photo.width / mask.width, vscale=photo.height / mask.height)
-
-
-def _shares(mask: pyvips.Image, rows: Span) -> NDArray[np.float32]:
-    levels = mask.crop(0, rows[0], mask.width, rows[1] - rows[0]).numpy()
-    shares: NDArray[np.float32] = levels.reshape(rows[1] - rows[0], mask.width).astype(np.float32) / np.float32(255)
-    return shares
-
-
 def _region(mask: pyvips.Image, small: Photograph) -> Box | None:
     """The box, in the reduced photograph, around what the mask selects."""
-    left, top, width, height = (mask > 127).find_trim(background=[0], threshold=0.5)
-    if not width:
+    columns, rows = (np.flatnonzero(sums.numpy()) for sums in (mask > 127).project())
+    if not len(rows):
         return None
-    return scaled_box(((top, top + height), (left, left + width)), _size(mask), _size(small))
+    box = (int(rows[0]), int(rows[-1]) + 1), (int(columns[0]), int(columns[-1]) + 1)
+    return scaled_box(box, _size(mask), _size(small))
 
 
 def _size(picture: Photograph | pyvips.Image) -> tuple[int, int]:
@@ -222,3 +212,21 @@ def _whole_bytes(stylizer: Stylizer, photo: Photograph) -> float:
     """What repainting it as a whole takes: activations, and half a dozen copies of the picture."""
     num_pixels = int(photo.height) * int(photo.width)
     return untiled_bytes(stylizer.generator, (photo.height, photo.width)) + 72.0 * num_pixels
+
+
+def painted_size(photo: Photograph, look: Look) -> tuple[int, int]:
+    """The size (h, w) at which a photograph is painted."""
+    return blending.painted_size(_size(photo), look.scale, look.strokes)
+
+
+def cost(stylizer: Stylizer, photo: Photograph, look: Look) -> str:
+    """About how much disk and time a photograph takes that is painted by tiles, for a person to read."""
+    size = painted_size(photo, look)
+    num_bytes, seconds = tiled_cost(stylizer.generator, size)
+    num_bytes += 12.0 * size[0] * size[1] + 9.0 * photo.height * photo.width  # painted and blended, decoded and masked
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    return (
+        f"{photo.name}: {photo.height * photo.width / 1e6:.0f} megapixels take about {num_bytes / 1e9:.0f} GB of "
+        f"{folder} ({free / 1e9:.0f} GB free) and {seconds / 60:.0f} minutes on two cores"
+    )

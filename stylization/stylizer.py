@@ -26,7 +26,8 @@ FADES_BELOW = 0.1
 class Stylizer:
     """`stylizer(image)` repaints a picture; what comes back is of the kind and size of what was given.
 
-    Takes a PIL image, a uint8 array (h, w, 3), or a float tensor (3, h, w) or (b, 3, h, w) in [0, 1].
+    Takes a PIL image of any mode, whose opacity is kept, a uint8 array (h, w, 3), or a float tensor (3, h, w) or
+    (b, 3, h, w) in [0, 1].
 
     `strength` from 0 to 1 blends the photograph with its stylization. `keep_colors` gives the photograph's colours
     back: "luminance" takes only the lightness of the stylization, "matched" moves the mean and the covariance of its
@@ -57,7 +58,11 @@ class Stylizer:
     def __call__(self, image: Tensor, **options: Any) -> Tensor: ...
     def __call__(self, image: Image.Image | np.ndarray | Tensor, **options: Any) -> Image.Image | np.ndarray | Tensor:
         if isinstance(image, Image.Image):
-            return images.to_picture(self._stylize(images.to_tensor(image)[None], **options)[0])
+            colors, opacity = images.without_opacity(image)
+            stylized = images.to_picture(self._stylize(images.to_tensor(colors)[None], **options)[0])
+            if opacity is not None:
+                stylized.putalpha(opacity)
+            return stylized
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise InputError(f"an array must be uint8 (h, w, 3), this one is {image.dtype} {image.shape}")

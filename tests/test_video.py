@@ -498,7 +498,8 @@ def test_wrong_input_is_told_in_one_line(
             ["apply", clip, *options, "--strokes", "native", "--model", str(model), "--output", str(parent / output)]
         )
     errors = capsys.readouterr().err
-    assert stopped.value.code == 2 and told in errors and errors.count("\n") == 1
+    status = 1 if any(words in told for words in ("damaged", "is cut", "holds no frame")) else 2
+    assert stopped.value.code == status and told in errors and errors.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -45,20 +45,22 @@ def repaint(options: argparse.Namespace) -> None:
         import av  # noqa: F401
     except ModuleNotFoundError:
         raise InputError("videos need PyAV: install the extra 'video', or the package 'av'") from None
+    import torch
     from tqdm import tqdm
 
     from stylization import images, video
-    from stylization.cli.painting import mixture
+    from stylization.cli.painting import mask_names, mixture
     from stylization.memory import keep_memory
     from stylization.stylizer import load
     from stylization.video.film import kind_of
 
     kind_of(options.output)
     (name,) = options.photos
+    images.check_output([options.output], [name, options.mask, *mask_names(options.style)])
     clip = video.Clip(name)
     if left_out := clip.left_out():
         tell(f"left out of {name}: {', '.join(left_out)}")
-    mask = images.read(options.mask).convert("L").resize((clip.width, clip.height)) if options.mask else None
+    mask = images.resized_mask(images.read_mask(options.mask), clip.width, clip.height) if options.mask else None
     stylizer = load(options.model, options.device, options.precision)
     style, morph = mixture(options.style), mixture(options.morph)
     for asked in [style] if morph is None else [style, morph]:  # told before anything is done
@@ -70,7 +72,7 @@ def repaint(options: argparse.Namespace) -> None:
             options.output,
             stylizer,
             num_frames=options.preview,
-            batch_size=1 if mask else options.batch_size,
+            batch_size=1 if mask is not None else options.batch_size,
             smooth=options.smooth or 0.0,
             watch=bar.update,
             morph=morph,
@@ -79,7 +81,7 @@ def repaint(options: argparse.Namespace) -> None:
             keep_colors=options.keep_colors,
             scale=options.scale,
             strokes=options.strokes,
-            mask=images.to_tensor(mask)[0] if mask else None,
+            mask=None if mask is None else torch.from_numpy(images.mask_shares(mask)),
         )
     print(printable(options.output))
     if flicker:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from stylization.cli import filming
-from stylization.errors import InputError, printable, tell
+from stylization.errors import Damaged, InputError, printable, tell
 
 if TYPE_CHECKING:
     import pyvips
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 MASK_PX = 512  # of the short side of styles' masks
+HUGE_PX = 100e6  # photographs for which disk and time are estimated beforehand
 
 
 def add(commands: Commands) -> None:
@@ -67,6 +69,13 @@ def add(commands: Commands) -> None:
         "with those of a thumbnail, in one pass; never (auto)",
     )
     command.add_argument("--memory", metavar="SIZE", help="that the process may take, 1.5GB say (1GB beside itself)")
+    command.add_argument(
+        "--max-megapixels",
+        type=float,
+        default=500.0,
+        metavar="N",
+        help="reject larger pictures before they are decoded (default: 500)",
+    )
     command.add_argument("--runtime", choices=["torch", "onnx"], help="(onnx for a model.onnx, otherwise torch)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps (cpu)")
     command.add_argument("--precision", choices=["float32", "bfloat16"], default="float32", help="(float32)")
@@ -103,16 +112,27 @@ def add(commands: Commands) -> None:
 
 
 def _apply(options: argparse.Namespace) -> None:
-    _complete(options)
-    if filming.is_asked(options):
-        filming.repaint(options)
-        return
+    try:
+        _complete(options)
+        if filming.is_asked(options):
+            filming.repaint(options)
+        else:
+            _apply_to_pictures(options)
+    except Damaged as error:
+        tell(f"error: {error}")
+        raise SystemExit(1) from None
+
+
+def _apply_to_pictures(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from stylization import images
     from stylization.memory import keep_memory
 
+    if not options.max_megapixels > 0:
+        raise InputError(f"--max-megapixels={options.max_megapixels:g}: must be above 0")
     jobs = images.paired_paths(options.photos, options.output, keep_suffix=True)
+    images.check_output((output for _, output in jobs), [options.mask, *mask_names(options.style)])
     runtime = options.runtime or ("onnx" if options.model.suffix == ".onnx" else "torch")
     repaint = _by_torch(options) if runtime == "torch" else _by_onnx(options)
     if options.memory is None:  # what is kept lies in pieces, and takes half as much again
@@ -123,10 +143,14 @@ def _apply(options: argparse.Namespace) -> None:
         def watch(share: float) -> None:
             bar.update(min(share, len(jobs) - bar.n))  # shares may add up to a little more
 
-        for photo, output in batch.each(images.Photograph, bar):
+        def paint(name: str, output: Path) -> None:
+            photo = images.Photograph(name, options.max_megapixels)
+            photo.check_output(output)
             bar.set_postfix_str(printable(output.name), refresh=False)
             with repaint(photo, watch) as painted:
                 photo.save(painted, output)
+
+        batch.run(paint, bar)
     batch.end(options.output)
 
 
@@ -139,12 +163,16 @@ def _complete(options: argparse.Namespace) -> None:
             raise InputError("give --style, or --model for one of your own; stylization models tells what there is")
         options.model = BUNDLED
     if options.output is None:
+        from stylization.images.files import WRITTEN
+        from stylization.video import SUFFIXES as VIDEO_SUFFIXES
+
         source = Path(urlsplit(options.photos[0]).path)
         if len(options.photos) > 1 or source.is_dir():
             raise InputError("--output: several pictures need a folder")
         style = options.style or options.model.stem
         words = re.sub(r"\W+", "_", style)
-        options.output = Path(f"{source.stem}.{words}{source.suffix or '.jpg'}")
+        is_written = source.suffix.lower() in (*WRITTEN, *VIDEO_SUFFIXES)
+        options.output = Path(f"{source.stem}.{words}{source.suffix if is_written else '.png'}")
 
 
 def mixture(text: str | None) -> str | dict[str, Any] | None:
@@ -160,15 +188,26 @@ def mixture(text: str | None) -> str | dict[str, Any] | None:
     return shares
 
 
+def mask_names(style: str | None) -> list[str]:
+    """The masks' files in what --style says."""
+    shares = (part.partition("=")[2] for part in (style or "").split(","))
+    return [share for share in shares if share and not _is_number(share)]
+
+
 def _is_number(text: str) -> bool:
     return bool(re.fullmatch(r"\d*\.?\d+", text))
 
 
 def _map(name: str) -> Any:
     """A mask's file as a map (h, w) of shares in [0, 1], small: it is stretched over any picture."""
+    import torch
+
     from stylization import images
 
-    return images.to_tensor(images.shrink(images.read(name), MASK_PX).convert("L"))[0]
+    mask = images.read_mask(name)
+    share = min(1.0, MASK_PX / min(mask.width, mask.height))
+    sides = (max(1, round(side * share)) for side in (mask.width, mask.height))
+    return torch.from_numpy(images.mask_shares(images.resized_mask(mask, *sides)))
 
 
 def _by_torch(options: argparse.Namespace) -> Repaint:
@@ -177,7 +216,7 @@ def _by_torch(options: argparse.Namespace) -> Repaint:
             f"{options.model} needs PyTorch: pip install torch, or give what `stylization export` made of it"
         )
     from stylization import images
-    from stylization.repainting import MEMORY_BYTES, Look, memory_left, repainted
+    from stylization.repainting import MEMORY_BYTES, Look, cost, memory_left, painted_size, repainted
     from stylization.stylizer import load
 
     look = Look(
@@ -185,11 +224,17 @@ def _by_torch(options: argparse.Namespace) -> Repaint:
     )
     process_bytes = None if options.memory is None else _bytes(options.memory)
     if look.mask is not None:
-        images.Photograph(look.mask)  # told before anything is done
+        images.read_mask(look.mask)  # its damage is reported before anything is done
     stylizer = load(options.model, options.device, options.precision)
     stylizer.ask(look.style, look.strength, look.scale)  # told before anything is done
     memory_bytes = MEMORY_BYTES if process_bytes is None else memory_left(process_bytes)
-    return lambda photo, watch: repainted(stylizer, photo, look, options.tile, memory_bytes, watch)
+
+    def repaint(photo: Photograph, watch: Callable[[float], None]) -> AbstractContextManager[pyvips.Image]:
+        if math.prod(painted_size(photo, look)) > HUGE_PX and options.tile != "never":
+            tell(cost(stylizer, photo, look))
+        return repainted(stylizer, photo, look, options.tile, memory_bytes, watch)
+
+    return repaint
 
 
 def _by_onnx(options: argparse.Namespace) -> Repaint:
@@ -219,15 +264,18 @@ def _bytes(size: str) -> float:
     for suffix, unit in (("GB", 1e9), ("MB", 1e6), ("", 1.0)):
         if size.upper().endswith(suffix):
             with contextlib.suppress(ValueError):
-                return float(size[: len(size) - len(suffix)]) * unit
+                num_bytes = float(size[: len(size) - len(suffix)]) * unit
+                if 0 < num_bytes < math.inf:
+                    return num_bytes
     raise InputError(f"--memory {size}: give a size such as 800MB or 2GB")
 
 
 @dataclass
 class _Batch:
-    """Pictures to be made of others, one after the other: what is there is left alone, what cannot be read is told.
+    """Pictures to be made of others, one after the other.
 
-    A single one is made anew, and if it cannot be read that is the end.
+    What exists is left alone, and what cannot be read, painted or written is reported. A single picture is always
+    made, and its error is the command's. A full disk ends a batch: it is no fault of the picture.
     """
 
     jobs: Sequence[tuple[str, Path]]
@@ -235,7 +283,8 @@ class _Batch:
     num_there: int = 0
     num_failed: int = 0
 
-    def each(self, read: Callable[[str], Any], bar: tqdm | None = None) -> Iterator[tuple[Any, Path]]:
+    def run(self, make: Callable[[str, Path], None], bar: tqdm | None = None) -> None:
+        """Call `make(name, output)` for each of them."""
         for number, (name, output) in enumerate(self.jobs):
             if bar is not None:
                 bar.update(number - bar.n)
@@ -243,14 +292,12 @@ class _Batch:
                 self.num_there += 1
                 continue
             try:
-                picture = read(name)
+                make(name, output)
             except InputError as error:
-                if len(self.jobs) == 1:
+                if len(self.jobs) == 1 or isinstance(error.__cause__, OSError):
                     raise
                 tell(f"skipped: {error}")
                 self.num_failed += 1
-                continue
-            yield picture, output
 
     def end(self, output: Path) -> None:
         """Say what was done; exit with status 1 if some could not be read."""
@@ -280,8 +327,9 @@ def _optimize(options: argparse.Namespace) -> None:
     keep_memory()
     objectives = [built_objective(settings, 2**k) for k in reversed(range(options.scales))]
     batch = _Batch(jobs, options.overwrite)
-    for picture, output in batch.each(images.read):
-        content = images.to_tensor(images.shrink(picture, options.size_px))[None]
+
+    def make(name: str, output: Path) -> None:
+        content = images.to_tensor(images.shrink(images.read(name), options.size_px))[None]
         with tqdm(total=options.num_steps, unit="step", desc=printable(output.name)) as bar:
 
             def watch(step: int, terms: dict[str, float], bar: tqdm = bar) -> None:
@@ -292,6 +340,8 @@ def _optimize(options: argparse.Namespace) -> None:
                 content, objectives, options.num_steps, method=options.method, start=options.start, watch=watch
             )
         images.save(images.to_picture(stylized[0]), output)
+
+    batch.run(make)
     batch.end(options.output)
 
 

@@ -7,11 +7,14 @@ in tensors works without PyTorch.
 from typing import TYPE_CHECKING, Any
 
 from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
-from stylization.images.files import SUFFIXES, check_suffix, paired_paths
-from stylization.images.photographs import Photograph, as_image, quantized
-from stylization.images.pictures import encoded, read, save, shrink
+from stylization.images.files import check_output, check_suffix, paired_paths
+from stylization.images.formats import PILLOW_FORMATS as UPLOAD_FORMATS
+from stylization.images.formats import SUFFIXES
+from stylization.images.masks import mask_shares, read_mask, resized_mask
+from stylization.images.photographs import MAX_MEGAPIXELS, Photograph, as_image, quantized
+from stylization.images.pictures import encoded, read, save, shrink, without_opacity
 from stylization.images.resizing import enlarged, enlarged_pixels, resized, resized_pixels, to_16_bits
-from stylization.images.uploads import UPLOAD_FORMATS, Upload, read_upload
+from stylization.images.uploads import Upload, read_upload
 
 if TYPE_CHECKING:
     from stylization.images.crops import ENOUGH, Encoded, square
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENOUGH",
+    "MAX_MEGAPIXELS",
     "SUFFIXES",
     "UPLOAD_FORMATS",
     "Cell",
@@ -26,17 +30,21 @@ __all__ = [
     "Photograph",
     "Upload",
     "as_image",
+    "check_output",
     "check_suffix",
     "contact_sheet",
     "encoded",
     "enlarged",
     "enlarged_pixels",
     "in_rows",
+    "mask_shares",
     "paired_paths",
     "quantized",
     "read",
+    "read_mask",
     "read_upload",
     "resized",
+    "resized_mask",
     "resized_pixels",
     "save",
     "shrink",
@@ -46,6 +54,7 @@ __all__ = [
     "to_picture",
     "to_tensor",
     "to_uint8",
+    "without_opacity",
 ]
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from stylization.errors import Damaged
-from stylization.images.pictures import naming_damage, opened, through_profile, to_srgb
+from stylization.images.pictures import harmless, naming_damage, opened, through_profile, to_srgb
 from stylization.images.tensors import to_uint8
 
 
@@ -52,7 +52,7 @@ class Encoded:
                 self.content, min_height=-(-height // reduction), min_width=-(-width // reduction)
             )
         except ValueError as error:
-            if _harmless(str(error)):
+            if harmless(str(error)):
                 return None
             reason = "truncated" if "premature end" in str(error).lower() else "corrupt"
             raise Damaged(f"{self.name} is damaged: {error}", reason) from None
@@ -77,12 +77,6 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {  # of 
     7: lambda x: np.rot90(x, 2).transpose(1, 0, 2),
     8: np.rot90,
 }
-
-
-def _harmless(warning: str) -> bool:
-    """Whether libjpeg only met stray bytes between two segments. At the end of the image, marker 0xd9, they are what
-    its decoder could not make sense of: pixels have been lost."""
-    return "extraneous bytes before marker" in warning and "0xd9" not in warning
 
 
 def square(pixels: Tensor, left: float, top: float, side: float, size_px: int, reduction: int = 1) -> Tensor:

@@ -1,17 +1,19 @@
 """Names, paths and bytes of pictures."""
 
 import http.client
+import stat
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from PIL import Image
-
 from stylization.errors import InputError
+from stylization.images.formats import SUFFIXES
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"})  # of what is read
+WRITTEN = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
+WRITTEN |= {".avif": "AVIF", ".bmp": "BMP", ".ppm": "PPM"}  # Pillow's name for each format that is written
+TRANSPARENT = (".png", ".webp", ".tif", ".tiff", ".avif")
 
 
 def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False) -> list[tuple[str, Path]]:
@@ -19,12 +21,11 @@ def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False)
 
     One picture's output is the `output` itself, if that has a picture's suffix; otherwise it is a folder, in which a
     folder's pictures keep their places below it, as PNG, or with `keep_suffix` in their own format. Raises `InputError`
-    if there is none, or if two would be written to one path, or into the folder that is read.
+    if there is none, if two would be written to one path, or one over a picture or into the folder that is read.
     """
 
     def renamed(path: Path) -> Path:
-        own = Image.registered_extensions().get(path.suffix.lower()) in Image.SAVE and path.suffix.lower() != ".gif"
-        return path if keep_suffix and own else path.with_suffix(".png")
+        return path if keep_suffix and path.suffix.lower() in WRITTEN else path.with_suffix(".png")
 
     pairs: list[tuple[str, Path]] = []
     for name in inputs:
@@ -36,6 +37,7 @@ def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False)
             pairs += [(str(path), output / renamed(path.relative_to(root))) for path in found]
         elif len(inputs) == 1 and output.suffix:
             check_suffix(output)
+            check_output([output], inputs)
             return [(name, output)]
         else:
             pairs.append((name, output / renamed(Path(Path(urlsplit(name).path).name))))
@@ -45,23 +47,54 @@ def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False)
         raise InputError("two pictures have the same name: give the folder above them, which keeps them apart")
     if output.is_file():
         raise InputError(f"--output {output} is a file: for several pictures give a folder")
+    check_output((path for _, path in pairs), (name for name, _ in pairs))
     return pairs
+
+
+def check_output(outputs: Iterable[Path], inputs: Iterable[str | None]) -> None:
+    """Raise `InputError` if an output is one of the files that are read, under whatever name: by links, for example."""
+    read = {identity: name for name in inputs if name and (identity := _identity(Path(name).expanduser()))}
+    for output in outputs:
+        if (identity := _identity(output)) and (name := read.get(identity)):
+            raise InputError(f"--output={output}: would overwrite {name}, which is read; choose another name or folder")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """The same for every path of one file; None if there is none."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def check_suffix(path: Path) -> str:
     """The picture format that the suffix names. Raises `InputError` if there is none that can be written."""
-    image_format = Image.registered_extensions().get(path.suffix.lower())
-    if image_format is None or image_format not in Image.SAVE:
+    image_format = WRITTEN.get(path.suffix.lower())
+    if image_format is None:
         raise InputError(f"cannot write {path}: no picture format has the suffix '{path.suffix}' (try .png or .jpg)")
     return image_format
 
 
-def read_bytes(name: str) -> bytes:
+def regular_file(name: str) -> Path:
+    """Return the path of a file. Raises `InputError` for a device, a pipe or a socket, which may never end."""
+    path = Path(name).expanduser()
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"cannot read {name}: it is not a regular file")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {name}: {getattr(error, 'strerror', error)}") from None
+    return path
+
+
+def read_bytes(name: str, num_bytes: int = -1) -> bytes:
+    """Return the first bytes of a file or of what is at an http(s) address, or all of them. Raises `InputError`."""
     try:
         if name.startswith(("http://", "https://")):
             with urllib.request.urlopen(name, timeout=60) as response:
-                return bytes(response.read())
-        return Path(name).expanduser().read_bytes()
+                return bytes(response.read(num_bytes))
+        with regular_file(name).open("rb") as file:
+            return file.read(num_bytes)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ValueError) as error:
         raise InputError(f"cannot fetch {name}: {getattr(error, 'reason', error)}") from None
     except OSError as error:

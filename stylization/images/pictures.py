@@ -2,17 +2,16 @@
 
 import contextlib
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from stylization.errors import Damaged, written_whole
+from stylization.errors import DISK_ERRORS, Damaged, written_whole
+from stylization.images import formats
 from stylization.images.files import check_suffix, read_bytes
 
 SRGB = ImageCms.createProfile("sRGB")
@@ -31,11 +30,9 @@ def read(source: str | Path | bytes, name: str | None = None) -> Image.Image:
         return to_srgb(ImageOps.exif_transpose(image))
 
 
-def opened(content: bytes, name: str, formats: tuple[str, ...] | None = None) -> Image.Image:
-    if not content:
-        raise Damaged(f"{name} is empty", "empty")
+def opened(content: bytes, name: str) -> Image.Image:
     with naming_damage(name):
-        return Image.open(io.BytesIO(content), formats=formats)
+        return formats.open_image(content, name)
 
 
 @contextlib.contextmanager
@@ -49,26 +46,69 @@ def naming_damage(name: str) -> Iterator[None]:
             raise Damaged(f"{name} is not a picture that Pillow can read", "not a picture") from None
         except Image.DecompressionBombError as error:
             raise Damaged(f"{name} is too large to open: {error}", "too large") from None
-        except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error) as error:
+        except Damaged:
+            raise
+        except MemoryError:
+            raise Damaged(f"{name} is damaged: its sizes are too large for the memory", "corrupt") from None
+        except (
+            Exception
+        ) as error:  # plugins raise whatever their parsers meet: RuntimeError, struct.error, KeyError, ...
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise
             reason = "truncated" if "truncated" in str(error).lower() else "corrupt"
             raise Damaged(f"{name} is damaged: {error}", reason) from None
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
+    """The picture as 8-bit sRGB, transparency laid on white."""
+    colors, opacity = without_opacity(image)
+    return colors if opacity is None else Image.composite(colors, Image.new("RGB", image.size, "white"), opacity)
+
+
+def without_opacity(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """The picture of any mode as 8-bit sRGB, and its opacity if it has any."""
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I") or image.mode == "F":
-        # 16-bit grey: Pillow's own convert("L") clips at 255 instead of scaling.
-        samples = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray((samples / max(samples.max(), 65535.0) * 255.0).round().astype(np.uint8))
-    if image.mode == "P" or "transparency" in image.info or image.mode in ("LA", "PA", "RGBa", "La"):
+        image = _in_8_bits(image)
+    if image.has_transparency_data and image.mode != "RGBA":
         image = image.convert("RGBA")
     opacity = image.getchannel("A") if image.mode == "RGBA" else None
     if opacity is not None:
         image = image.convert("RGB")
     if profile:
         image = through_profile(image, profile)
-    image = image.convert("RGB")
-    return image if opacity is None else Image.composite(image, Image.new("RGB", image.size, "white"), opacity)
+    return image.convert("RGB"), opacity
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Gray of 16 or 32 bits, or floats: Pillow's own convert("L") clips at 255 instead of scaling."""
+    samples = np.asarray(image, dtype=np.float64)
+    white = 65535.0
+    if image.mode in ("I", "F") and image.format != "PPM":  # whose samples Pillow brings to 16 bits
+        white = white_level("f" if image.mode == "F" else "i", samples.min(), samples.max())
+    return Image.fromarray((samples.clip(0, white) / white * 255.0).round().astype(np.uint8))
+
+
+def white_level(kind: Literal["i", "f"], low: float, high: float) -> float:
+    """Return the level of white of a picture with samples from `low` to `high`, integers of 32 bits or floats.
+
+    Floats are in [0, 1]. Integers are those of 8, 16, 31 or 32 bits, whichever hold them: few files state it.
+    Raises `ValueError` for samples below 0 or, of floats, beyond 1.
+    """
+    whites = (1.0,) if kind == "f" else (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1)
+    white = next((white for white in whites if high <= white), None)
+    if not low >= 0 or white is None:
+        raise ValueError(f"samples from {low:g} to {high:g}; save it with 8 or 16 bits, or floats in [0, 1]")
+    return white
+
+
+def harmless(warning: str) -> bool:
+    """Whether libjpeg did not lose pixels: it also warns of stray bytes between two segments, and of odd headers.
+
+    Bytes left at the end of the image, marker 0xd9, are what its decoder could not make sense of: pixels are lost.
+    """
+    lost = "corrupt jpeg data" in warning.lower() or "premature end" in warning.lower()
+    return not lost or ("extraneous bytes before marker" in warning and "0xd9" not in warning)
 
 
 def through_profile(image: Image.Image, profile: bytes) -> Image.Image:

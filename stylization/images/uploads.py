@@ -5,12 +5,12 @@ import io
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from stylization.errors import Damaged
-from stylization.images.pictures import SRGB, encoded, naming_damage, opened, to_srgb
+from stylization.images.metadata import stripped
+from stylization.images.pictures import SRGB, encoded, naming_damage, opened, without_opacity
 
-UPLOAD_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")  # Pillow has more, some of which run programs
 SENT_BACK = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}  # an MPO is a JPEG with more behind it
 NAME = "the upload"
 
@@ -47,7 +47,7 @@ def read_upload(content: bytes, max_pixels: int, size_px: int | None = None) -> 
 
     Raises `Damaged`; where the file's header promises more than `max_pixels`, before anything is decoded.
     """
-    with naming_damage(NAME), opened(content, NAME, UPLOAD_FORMATS) as image:
+    with naming_damage(NAME), opened(content, NAME) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise Damaged(
@@ -74,13 +74,9 @@ def photo_of(image: Image.Image) -> Photo:
     image.load()
     exif = image.getexif()
     upright = ImageOps.exif_transpose(image)
-    exif.pop(ExifTags.Base.Orientation, None)
     profile = image.info.get("icc_profile") if image.mode == "RGB" else None
-    has_opacity = upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info
-    opacity = upright.convert("RGBA").getchannel("A") if has_opacity else None
-    if opacity is not None:  # colours as they are, not laid on white: the opacity is put back
-        upright = upright.convert("RGBA").convert("RGB")
-    return Photo(to_srgb(upright), opacity, exif.tobytes() if len(exif) else b"", profile)
+    picture, opacity = without_opacity(upright)  # colors not laid on white: the opacity is put back
+    return Photo(picture, opacity, stripped(exif) or b"", profile)
 
 
 def restored(picture: Image.Image, photo: Photo, image_format: str) -> tuple[Image.Image, dict[str, Any]]:

@@ -6,6 +6,6 @@ kept on the disk where reading is cheaper than computing, mostly the activations
 by as much as the convolutions see, so what comes out is the untiled result up to rounding.
 """
 
-from stylization.tiles.painting import Tiled, untiled_bytes
+from stylization.tiles.painting import Tiled, tiled_cost, untiled_bytes
 
-__all__ = ["Tiled", "untiled_bytes"]
+__all__ = ["Tiled", "tiled_cost", "untiled_bytes"]

@@ -206,3 +206,10 @@ def untiled_bytes(generator: Generator, size: tuple[int, int]) -> int:
     h, w = generator.enlarged(size)
     plan = Plan(Graph(generator, (h, w)), 0, like.element_size(), statistics_known=True)
     return plan.tile_bytes(0, ((0, h), (0, w)))
+
+
+def tiled_cost(generator: Generator, size: tuple[int, int], folder: Path | None = None) -> tuple[float, float]:
+    """About how many bytes on the disk and how many seconds on two cores painting by tiles takes."""
+    free = 0.9 * shutil.disk_usage(folder or tempfile.gettempdir()).free
+    plan = Plan(Graph(generator, generator.enlarged(size)), free, next(generator.parameters()).element_size())
+    return plan.peak_bytes, plan.total_seconds

@@ -15,7 +15,8 @@ from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from stylization.errors import InputError
+from stylization.errors import Damaged, InputError, warn
+from stylization.images import formats
 from stylization.video.colours import Colours
 
 MISSING_S = Fraction(1, 2)  # a file that ends so long before it says it does has been cut
@@ -47,7 +48,10 @@ class Clip:
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
         if self._first is None:
-            raise InputError(f"{name} holds no frame of video: it is empty, or cut")
+            raise Damaged(f"{name} holds no frame of video: it is empty, or cut", "truncated")
+        has_alpha = any(component.is_alpha for component in self._first.format.components)
+        if has_alpha or self.stream.metadata.get("alpha_mode") == "1":  # VP9's transparency is a stream of its own
+            warn(f"{name} is partly transparent, which is dropped")
         self.turns = Turns.of(self._first)
         self.colours = Colours.of(self._first, name)
         assert self.stream.time_base
@@ -76,15 +80,15 @@ class Clip:
         try:
             for frame in self.container.decode(self.stream):
                 if frame.is_corrupt:
-                    raise InputError(self._damage(num, "the frame is corrupt"))
+                    raise self._damage(num, "the frame is corrupt")
                 yield frame
                 num += 1
         except av.FFmpegError as error:
-            raise InputError(self._damage(num, error.strerror or "")) from None
+            raise self._damage(num, error.strerror or "") from None
 
-    def _damage(self, num: int, reason: str) -> str:
+    def _damage(self, num: int, reason: str) -> Damaged:
         rest = f"; --preview {num} repaints what comes before" if num else ""
-        return f"{self.name} is damaged after {num} frames: {reason}{rest}"
+        return Damaged(f"{self.name} is damaged after {num} frames: {reason}{rest}", "corrupt")
 
     @cached_property
     def num_frames(self) -> int:
@@ -96,9 +100,10 @@ class Clip:
                 end = max(end, start_of(packet) + (packet.duration or 0) * packet.time_base)
             stated = Fraction(container.duration or 0, av.time_base)  # in Matroska it may count from 0, not its start
         if end < stated - MISSING_S:
-            raise InputError(
+            raise Damaged(
                 f"{self.name} is cut: it ends at {float(end):.1f} s of {float(stated):.1f} s; "
-                f"--preview {num} repaints what is there"
+                f"--preview {num} repaints what is there",
+                "truncated",
             )
         return num
 
@@ -172,7 +177,11 @@ def opened(name: str) -> InputContainer:
     # An absolute path, so that no part before a colon is taken for a protocol.
     place = name if name.startswith(("http://", "https://")) else str(Path(name).expanduser().absolute())
     with naming_damage(name):
-        return av.open(place, metadata_errors="surrogateescape")
+        return av.open(
+            place,
+            metadata_errors="surrogateescape",
+            container_options=formats.VIDEO_OPTIONS if place.startswith("/") else formats.REMOTE_VIDEO_OPTIONS,
+        )
 
 
 @contextlib.contextmanager
@@ -180,7 +189,7 @@ def naming_damage(name: str) -> Iterator[None]:
     """Tell what FFmpeg says against a file in one line."""
     try:
         yield
-    except av.error.InvalidDataError as error:
-        raise InputError(f"{name} is no video, or a damaged one: {error.strerror}") from None
+    except (av.error.InvalidDataError, av.ArgumentError) as error:
+        raise Damaged(f"{name} is no video, or a damaged one: {error.strerror}", "corrupt") from None
     except av.FFmpegError as error:
         raise InputError(f"cannot read {name}: {error.strerror}") from None
