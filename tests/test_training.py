@@ -121,7 +121,7 @@ def test_another_number_of_threads_changes_the_metrics_by_rounding_only(finished
     for number, (ours, theirs) in enumerate(zip(rows(tmp_path), rows(finished), strict=True)):
         for key in (key for key in ours if ours[key]):
             # Adam's first steps divide gradients by themselves and so amplify what rounding left of the small ones.
-            assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=2e-2 if number else 1e-5)
+            assert float(ours[key]) == pytest.approx(float(theirs[key]), rel=5e-2 if number else 1e-5)
 
 
 def test_wandb_offline_needs_no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
