@@ -22,12 +22,15 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from stylization import launch
 from stylization.errors import InputError
+from stylization.settings import check as check_ranges
+from stylization.settings import check_size
 
 if TYPE_CHECKING:
     from stylization.content import Content
     from stylization.objective import Objective
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = ("generator", "norm", "data", "loss_network", "objective", "style", "optimizer", "trainer", "callbacks")
 
 
 def register_resolvers() -> None:
@@ -197,25 +200,32 @@ def built_content(settings: Mapping[str, Any]) -> "Content":
 
 
 def check_settings(config: DictConfig) -> None:
-    """Raise `InputError` for settings that exclude each other, and for a number or word of another kind than the
-    constructor it is meant for takes.
-
-    The annotated constructors are the schema: int, float, bool and str are checked, the rest is theirs to check.
-    """
+    """Raise `InputError` for settings of a wrong type, out of range, or that exclude each other. Imports no PyTorch."""
+    for group in GROUPS:
+        if not isinstance(config[group], DictConfig):
+            raise InputError(f"{group}={config[group]}: not accepted; give an option of this group")
+    check_ranges(as_written(config))  # before an interpolation computes with them
+    settings = plain(config)
+    check_ranges(settings)
+    check_size(settings["data"]["batch_size"], settings["data"]["size_px"])
     several = "pictures" in config.style
     if several and "num_styles" not in config.norm:
         raise InputError(f"style={config.style.name}: several styles in one generator need norm=conditional")
-    kinds = {"seed": int, "style.size_px": int, "trainer.profile": bool, "trainer.compile": bool}
-    for key, kind in (kinds if several else kinds | {"style.image": str}).items():
-        _check_type(key, OmegaConf.select(config, key), kind)
     trainer = config.trainer
     if trainer.profile and trainer.compile:
-        raise InputError("trainer.profile=true times modules one by one, trainer.compile=true melts them together")
+        raise InputError("trainer.profile=true: cannot time the modules of trainer.compile=true; give one of them")
     # With half-precision weights steps of 1e-3 of them are lost; and Lightning itself would take bf16 instead of fp16.
     precisions = ["32-true", "bf16-mixed", *(() if trainer.accelerator == "cpu" else ("16-mixed",))]
     if trainer.precision not in precisions:
         where = f" with trainer.accelerator={trainer.accelerator}"
         raise InputError(f"trainer.precision={trainer.precision}{where}: choose one of {', '.join(precisions)}")
+
+
+def check_types(config: DictConfig) -> None:
+    """Raise `InputError` for a number or word of another type than the constructor it is meant for takes.
+
+    The annotated constructors are the schema: int, float, bool and str are checked, the rest is theirs to check.
+    """
     for group, section in config.items():
         if isinstance(section, DictConfig) and str(section.get("_target_")).startswith("stylization."):
             target = get_object(section._target_)
@@ -236,6 +246,15 @@ def _check_type(key: str, value: Any, kind: Any) -> None:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The resolved configuration as dicts, lists, strings and numbers."""
-    container = OmegaConf.to_container(config, resolve=True)
+    return _container(config, resolve=True)
+
+
+def as_written(config: DictConfig) -> dict[str, Any]:
+    """The same with its interpolations, e.g. "${seed}"."""
+    return _container(config, resolve=False)
+
+
+def _container(config: DictConfig, resolve: bool) -> dict[str, Any]:
+    container = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=resolve)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

@@ -6,9 +6,9 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, NoReturn
@@ -90,28 +90,11 @@ def tell(line: object) -> None:
     print(printable(line), file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under `path` complete or not at all.
+def written_whole(path: Path) -> AbstractContextManager[BinaryIO]:
+    """`files.atomic_write`, under its earlier name."""
+    from stylization.files import atomic_write
 
-    Written under a temporary name in the same folder, flushed to the disk and renamed. A full disk, a missing
-    permission or an interruption leaves nothing behind; the first two raise `InputError`.
-    """
-    temporary: Path | None = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            yield file  # type: ignore[misc]  # the wrapper quacks like the file it wraps
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    return atomic_write(path)
 
 
 @contextlib.contextmanager
@@ -123,9 +106,3 @@ def on_interruption(handler: Callable[[int, FrameType | None], object]) -> Itera
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

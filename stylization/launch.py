@@ -42,7 +42,7 @@ def num_nodes_launched() -> int:
 
 def restarted() -> bool:
     """Whether torchrun or SLURM started this run before, and it did not finish."""
-    return _from_environment(0, "TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT") > 0
+    return any(_from_environment(0, name) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
 def _from_environment(default: int, *names: str) -> int:
@@ -214,10 +214,13 @@ def check_agreement(config: Mapping[str, Any]) -> None:
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested settings as {"optimizer.algorithm.lr": "0.008"}."""
-    settings: dict[str, str] = {}
+    return {key: str(value) for key, value in leaves(config, prefix)}
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested settings, each with its key ("optimizer.algorithm.lr", 0.008)."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            settings |= flat(value, f"{prefix}{key}.")
+            yield from leaves(value, f"{prefix}{key}.")
         else:
-            settings[f"{prefix}{key}"] = str(value)
-    return settings
+            yield f"{prefix}{key}", value

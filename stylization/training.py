@@ -2,10 +2,9 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from stylization.checkpoints import first_not_finite
 from stylization.conditions import Condition, condition, conditional, mixed
 from stylization.errors import InputError
 from stylization.objective import Objective
@@ -56,6 +56,8 @@ class Training(pl.LightningModule):
         self.asks = conditional(generator)
         self.styles = list(styles) if self.asks else []
         self.styles_before = list(styles_before)
+        self.settings: Mapping[str, Any] = {}  # of the run, recorded in its checkpoints
+        self.follows_settings = False  # on resume: rates and schedule of the settings, not of the checkpoint
 
     def forward(self, images: Tensor, wanted: Condition | None = None) -> Tensor:
         """Photographs (b, 3, h, w) in [0, 1] to their stylizations, of the same shape and range."""
@@ -121,25 +123,18 @@ class Training(pl.LightningModule):
         drawn = Condition.drawn(first, num_images, len(self.styles), self.asks[0].strength, self.asks[0].size)
         return drawn.to(self.device)
 
-    def check(self, num_steps: int, checkpoint: str | None) -> None:
-        """Raise `InputError` for what would only fail later: a schedule too short, a checkpoint that does not fit."""
+    def check(self, num_steps: int) -> None:
+        """Raise `InputError` for an optimizer or schedule that cannot be built."""
         if num_steps < 1:
             raise InputError(f"trainer.max_steps={num_steps}: a run needs one step at least")
         try:
             self.configure_optimizers()
         except (TypeError, ValueError, ZeroDivisionError) as error:
             raise InputError(f"optimizer does not go with trainer.max_steps={num_steps}: {error}") from error
-        if checkpoint is not None:
-            self._check_checkpoint(Path(checkpoint), num_steps)
 
-    def _check_checkpoint(self, path: Path, num_steps: int) -> None:
-        if not path.is_file():
-            raise InputError(f"resume={path}: no such checkpoint")
-        try:
-            saved = torch.load(path, map_location="cpu", weights_only=True)
-            shapes = {key: value.shape for key, value in saved["state_dict"].items()}
-        except (OSError, RuntimeError, EOFError, KeyError, AttributeError, TypeError, UnpicklingError) as error:
-            raise InputError(f"resume={path} is damaged or no checkpoint of a run") from error
+    def check_checkpoint(self, path: Path, saved: Mapping[str, Any], num_steps: int) -> None:
+        """Raise `InputError` for the checkpoint of another network, or of a run that has no steps left to do."""
+        shapes = {key: getattr(value, "shape", None) for key, value in saved["state_dict"].items()}
         if shapes != {key: value.shape for key, value in self.state_dict().items()}:
             raise InputError(f"resume={path}: the checkpoint of another generator or norm; give its run's settings")
         stopped_at_its_end = saved["global_step"] == num_steps and not (path.parent.parent / "summary.json").exists()
@@ -160,6 +155,20 @@ class Training(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._stop_if_not_finite()
+        if name := first_not_finite(checkpoint):
+            raise InputError(f"step {self.global_step}: {name} holds numbers that are not finite; {ADVICE}")
+        checkpoint["settings"] = dict(self.settings)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if not self.follows_settings:
+            return
+        built = self.configure_optimizers()
+        optimizer, schedule = built["optimizer"], built["lr_scheduler"]["scheduler"]
+        optimizer.step()  # without gradients: changes nothing, and tells the schedule that there was a step
+        for _ in range(checkpoint["global_step"]):
+            schedule.step()
+        checkpoint["optimizer_states"][0]["param_groups"] = optimizer.state_dict()["param_groups"]
+        checkpoint["lr_schedulers"][0] = schedule.state_dict()
 
     def compile_parts(self) -> None:
         """Have torch.compile make kernels for generator and objective, in place: names and weights stay."""

@@ -74,7 +74,7 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[str]) ->
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    return sorted((folder / "checkpoints").glob("step=*.ckpt"))
+    return sorted((folder / "checkpoints").glob("step-*.ckpt"))
 
 
 def test_killed_run_resumes_to_the_same_weights_bit_for_bit(photos: Path, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_killed_run_resumes_to_the_same_weights_bit_for_bit(photos: Path, tmp_pa
     killed.communicate()
     *_, checkpoint, _ = checkpoints(tmp_path / "killed")  # the newest may be half-written
     assert not (tmp_path / "killed" / "summary.json").exists()
-    summary = run(tmp_path / "resumed", *common, f"resume='{checkpoint}'")
+    summary = run(tmp_path / "resumed", *common, f"resume={checkpoint}")
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     assert summary.facts["images"] == 60
@@ -119,6 +119,6 @@ def test_source_that_goes_away_for_good_stops_the_run_in_one_line_and_resume_wor
         assert "Traceback" not in errors and "resume=" in errors
         server.start()
         checkpoint = checkpoints(tmp_path / "run")[1]
-        steps = int(checkpoint.stem.split("=")[1]) + 4
-        summary = run(tmp_path / "again", *common, f"trainer.max_steps={steps}", f"resume='{checkpoint}'")
+        steps = int(checkpoint.stem.split("-")[1]) + 4
+        summary = run(tmp_path / "again", *common, f"trainer.max_steps={steps}", f"resume={checkpoint}")
         assert summary.facts["images"] == 2 * steps

@@ -113,7 +113,7 @@ def test_resuming_with_another_number_of_ranks_sees_the_same_images_on_the_same_
     before: str, after: str, curves: Curves, tmp_path: Path
 ) -> None:
     whole, folder = curves(before)
-    resume = f"resume='{folder}/checkpoints/step=000010.ckpt'"
+    resume = f"resume={folder}/checkpoints/step-000010.ckpt"
     status, _, errors = ended(started(*ARMS[after], resume, f"hydra.run.dir={tmp_path}"))
     assert status == 0, errors
     assert len(curve(tmp_path)) == 20 and curve(tmp_path) == pytest.approx(whole[10:], rel=1e-3)
@@ -126,7 +126,7 @@ def children(pid: int) -> list[int]:
 
 def wait_for_checkpoints(folder: Path, num: int, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
-    while len(list((folder / "checkpoints").glob("step=*.ckpt"))) < num:
+    while len(list((folder / "checkpoints").glob("step-*.ckpt"))) < num:
         assert process.poll() is None and time.monotonic() < deadline, ended(process)
         time.sleep(0.05)
 

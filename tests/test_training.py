@@ -194,12 +194,13 @@ def test_a_step_whose_scaled_gradient_overflows_is_skipped_and_not_an_end(
         ("objective.units=metres", "objective.units"),
         ("data=folder data.source.path={tmp}/absent", "no folder"),
         ("data=folder", "data.source.path"),
-        ("data.size_px=8", "16 px"),
+        ("data.size_px=8", "a whole number from 16"),
         ("trainer.max_steps=abc", "trainer"),
         ("generator.upsampling=cubic", "upsampling"),
         ("resume={tmp}/absent.ckpt", "absent.ckpt"),
-        ("resume={tmp}/text.jpg", "no checkpoint"),
-        ("resume={finished} generator.width=8", "another generator"),
+        ("resume={tmp}/text.jpg", "corrupt or no checkpoint"),
+        ("resume={finished} generator.width=8", "other settings than its run's (generator.width)"),
+        ("resume={finished} generator.width=8 resume_anyway=true", "another generator"),
         ("resume={finished}", "6 of 6 steps"),
         ("norm.statistics=frozen", "norm.statistics"),
         ("norm._target_=torch.nn.InstanceNorm2d", "channels_per_group"),
@@ -207,15 +208,15 @@ def test_a_step_whose_scaled_gradient_overflows_is_skipped_and_not_an_end(
         ("trainer.profile=true trainer.compile=true", "trainer.compile=true"),
         ("trainer.precision=bf16-true", "choose one of 32-true, bf16-mixed"),
         ("trainer.precision=16-mixed", "trainer.accelerator=cpu"),
-        ("trainer.compile=maybe", "trainer.compile=maybe: must be true or false"),
-        ("trainer.max_steps=10", "max_steps=10"),
+        ("trainer.compile=maybe", "trainer.compile=maybe: not accepted; give true or false"),
+        ("optimizer=adam_constant trainer.max_steps=10 optimizer.schedule.factor=7", "factor"),
         ("trainer.accelerator=gpu", "trainer"),
         ("optimizer.lr=-1", "optimizer"),
         ("seed=abc", "seed=abc"),
         ("style.size_px=abc", "style.size_px=abc"),
         ("data.batch_size=0", "batch_size=0"),
         ("data.held_out_size_px=4", "held_out_size_px"),
-        ("generator.width=abc", "generator.width=abc: must be a whole number"),
+        ("generator.width=abc", "generator.width=abc: not accepted; give a whole number"),
         ("generator.width=2.5", "whole number"),
         ("~callbacks.summary", "callbacks.summary"),
     ],
@@ -236,8 +237,7 @@ def test_wrong_input_is_told_before_anything_is_trained(
 
 
 def test_a_run_that_never_began_takes_only_its_own_files_with_it(tmp_path: Path) -> None:
-    for name in (".hydra/config.yaml", "precious.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("settings.json", "precious.txt"):
         (tmp_path / name).write_text("x")
     discard(tmp_path)
     assert (tmp_path / "precious.txt").exists()

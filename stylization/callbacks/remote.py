@@ -1,6 +1,7 @@
 """What Weights & Biases is told."""
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,15 @@ class Wandb(pl.Callback):
         summary = json.loads(path.read_text())
         terms = {f"final/{name}": value for name, value in summary["val"].items()}
         logger.experiment.summary.update({**terms, "parameters": summary["parameters"], "seconds": summary["seconds"]})
-        artifact = wandb.Artifact(f"{summary['style']}-{summary['norm']}", "model", metadata=summary)
+        artifact = wandb.Artifact(artifact_name(summary["style"], summary["norm"]), "model", metadata=summary)
         artifact.add_file(str(self.folder / model_file.FILE_NAME))
         logger.experiment.log_artifact(artifact)
 
     def _logger(self, trainer: pl.Trainer) -> WandbLogger | None:
         found = (logger for logger in trainer.loggers if isinstance(logger, WandbLogger))
         return next(found, None) if trainer.is_global_zero else None
+
+
+def artifact_name(style: str, norm: str) -> str:
+    """A name that W&B accepts: at most 128 letters of ASCII, digits, dots, dashes and underscores."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{style[:100]}-{norm}")
