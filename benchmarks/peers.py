@@ -103,7 +103,7 @@ def contenders(peers: Sequence[Path], models: Sequence[Path], style: str) -> dic
 
 def _painting(stylizer: Callable[..., Tensor], style: str) -> Paint:
     named = {"style": style} if getattr(stylizer, "styles", None) else {}
-    return lambda photographs: stylizer(photographs, **named)
+    return lambda photographs: stylizer(photographs, strokes="native", **named)
 
 
 def held_out(photos: Path | None, num_photos: int, size_px: int) -> Tensor:
