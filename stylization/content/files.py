@@ -5,11 +5,13 @@ Remote ranges are kept in a cache on the local disk that all processes of the ma
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
 import io
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +27,9 @@ from tqdm import tqdm
 from stylization.errors import Damaged, InputError, written_whole
 
 T = TypeVar("T")
+
+MAX_IMAGE_BYTES = 256 << 20  # of an encoded picture
+MAX_READ_BYTES = 1 << 30  # of an archive at once, for its directory
 
 _TRANSIENT = (OSError, asyncio.TimeoutError, aiohttp.ClientError)  # FSTimeoutError is the second's child
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
@@ -46,21 +51,43 @@ class LocalFile:
     def __init__(self, path: Path) -> None:
         self.name = str(path.absolute())
         try:
-            facts = path.stat()
+            facts = _regular(path)
             with path.open("rb"):
                 pass
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
         self.size, self.version = facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}"
         self.handle: tuple[int, int] = (-1, -1)  # process and descriptor
 
     def read(self, offset: int, length: int) -> bytes:
-        if self.handle[0] != os.getpid():
-            self.handle = (os.getpid(), os.open(self.name, os.O_RDONLY))
-        return os.pread(self.handle[1], length, offset)
+        length = min(length, self.size - offset)
+        if length <= 0 or offset < 0:
+            return b""
+        try:
+            if self.handle[0] != os.getpid():
+                self.handle = (os.getpid(), os.open(self.name, os.O_RDONLY))
+            return os.pread(self.handle[1], length, offset)
+        except OSError as error:
+            raise Damaged(f"cannot read {self.name}: {error.strerror or error}", "unreadable") from None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"handle": (-1, -1)}
+
+
+def _regular(path: Path) -> os.stat_result:
+    """The facts of a regular file. Raises `OSError` for a folder, and for a pipe or device, which may never end."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return facts
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a picture's file. Raises `OSError`."""
+    if _regular(path).st_size > MAX_IMAGE_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_IMAGE_BYTES >> 20} MiB")
+    with path.open("rb") as file:
+        return file.read(MAX_IMAGE_BYTES)
 
 
 def cache_folder() -> Path:
@@ -335,6 +362,8 @@ class Reader(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         length = self.file.size - self.position if size is None or size < 0 else size
+        if length > MAX_READ_BYTES:
+            raise InputError(f"{self.file.name} is damaged: its directory claims {length} bytes")
         content = self.file.read(self.position, max(0, length))
         self.position += len(content)
         return content
