@@ -1,21 +1,24 @@
 """Hostile and damaged sources of content: named in bounded time and memory, and the rest is read."""
 
 import contextlib
+import gzip
 import io
 import os
 import socket
 import struct
 import tarfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from stylization.content import Shards, Source, Zip, archives, files, folder, open_source, packing
+from stylization.content import RemoteFiles, Shards, Source, Zip, archives, files, folder, open_source, packing, web
 from stylization.content.archives import Index
 from stylization.errors import Damaged, InputError
 
@@ -382,3 +385,174 @@ def test_truncated_deflate_stream_is_damaged(tmp_path: Path) -> None:
         archive.filelist[-1].CRC = zlib.crc32(b"")
 
     assert sound(Zip(written(tmp_path / "x.zip", zipped(cut))))[1] == {"a/cut.jpg": "corrupt"}
+
+
+class Web:
+    """A server whose every answer is given by `respond(handler)`; `asked` are the requests' headers."""
+
+    def __init__(self, respond: Callable[[BaseHTTPRequestHandler], None]) -> None:
+        self.asked: list[dict[str, str]] = []
+        asked = self.asked
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(dict(self.headers))
+                with contextlib.suppress(OSError):  # the client has enough
+                    respond(self)
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}/"
+
+    def __enter__(self) -> "Web":
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def send(handler: BaseHTTPRequestHandler, status: int, headers: dict[str, object], body: Iterable[bytes] = ()) -> None:
+    handler.send_response(status)
+    for key, value in headers.items():
+        handler.send_header(key, str(value))
+    handler.end_headers()
+    for chunk in body:
+        handler.wfile.write(chunk)
+
+
+def send_part(handler: BaseHTTPRequestHandler, content: bytes, shift: int = 0, **headers: object) -> None:
+    """The range that is asked for; `shift` bytes further, though."""
+    start, end = (int(x) for x in handler.headers["Range"].removeprefix("bytes=").split("-"))
+    if start:
+        start, end = start + shift, end + shift
+    body = content[start : end + 1]
+    told = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(content)}", "Content-Length": len(body)}
+    send(handler, 206, told | {key.replace("_", "-"): value for key, value in headers.items()}, [body])
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "START_S", 1.0)
+
+
+def test_wrong_content_range_is_rejected() -> None:
+    content = zipped()
+    serving = Web(lambda handler: send_part(handler, content, shift=3))
+    with serving as server, pytest.raises(InputError, match=r"answers bytes \d+-\d+ by 'bytes \d+-\d+/\d+'"):
+        Zip(f"{server.url}x.zip", patience_s=0.1)
+    for told in ("bytes 0-0/nonsense", "bytes 5-5/100", "", "bytes 0-0/-1", "bytes 0-0/" + "9" * 30):
+        headers = {"Content-Range": told, "Content-Length": 0}
+        serving = Web(lambda handler, headers=headers: send(handler, 206, headers))
+        with serving as server, pytest.raises(InputError, match="answers bytes 0-0"):
+            Zip(f"{server.url}x.zip", patience_s=0.1)
+
+
+@pytest.mark.parametrize("honors", [True, False])
+def test_file_that_changes_between_ranges_is_never_mixed(honors: bool) -> None:
+    content, etag = zipped(), ['"one"']
+
+    def respond(handler: BaseHTTPRequestHandler) -> None:
+        if honors and handler.headers.get("If-Match", etag[0]) != etag[0]:
+            return send(handler, 412, {"Content-Length": 0})
+        return send_part(handler, content, ETag=etag[0])
+
+    with Web(respond) as server:
+        source = Zip(f"{server.url}x.zip", patience_s=0.1)
+        assert source.read(0) == PICTURES[0]
+        assert server.asked[-1]["If-Match"] == '"one"'
+        etag[0] = '"two"'
+        with pytest.raises(InputError, match="changed on its server") as caught:
+            source.read(1)
+        assert not isinstance(caught.value, Damaged)  # no substitute would be any better
+
+
+def test_file_that_grows_between_ranges_is_told_without_etag() -> None:
+    content = [zipped()]
+    with Web(lambda handler: send_part(handler, content[0])) as server:
+        source = Zip(f"{server.url}x.zip", patience_s=0.1)
+        content[0] += b"more"
+        with pytest.raises(InputError, match="changed on its server"):
+            source.read(0)
+
+
+def test_compressed_answers_are_not_decompressed() -> None:
+    bomb = gzip.compress(bytes(50 << 20))
+    told = {"Content-Encoding": "gzip", "Content-Length": len(bomb)}
+    with Web(lambda handler: send(handler, 200, told, [bomb])) as server:
+        for request in (lambda: Zip(f"{server.url}x.zip"), lambda: RemoteFiles([f"{server.url}x.jpg"], "").read(0)):
+            with pytest.raises(InputError, match="the server compresses it"):
+                request()
+        with pytest.raises(InputError, match="compresses"):
+            folder(server.url)
+
+
+def endless() -> Iterator[bytes]:
+    while True:
+        yield b"\xff" * 65536
+
+
+def test_endless_bodies_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_IMAGE_BYTES", 1 << 20)
+    monkeypatch.setattr(web, "MAX_LISTING_BYTES", 1 << 20)
+    with Web(lambda handler: send(handler, 200, {}, endless())) as server:
+        with pytest.raises(Damaged, match="more than 1 MiB"):
+            RemoteFiles([f"{server.url}x.jpg"], "").read(0)
+        with pytest.raises(InputError, match="more than 1 MiB"):
+            folder(server.url)
+        with pytest.raises(InputError, match="does not say how large"):
+            Zip(f"{server.url}x.zip")
+
+    def longer(handler: BaseHTTPRequestHandler) -> None:
+        start, end = (int(x) for x in handler.headers["Range"].removeprefix("bytes=").split("-"))
+        send(handler, 206, {"Content-Range": f"bytes {start}-{end}/1000000"}, endless() if start else [b"x"])
+
+    with Web(longer) as server, pytest.raises(InputError, match="sends more than"):
+        Zip(f"{server.url}x.zip")
+
+
+def dripping(forever: threading.Event) -> Iterator[bytes]:
+    while not forever.wait(0.05):
+        yield b"x"
+
+
+def test_dripping_bodies_and_headers_end_in_bounded_time(hasty: None) -> None:
+    over = threading.Event()
+
+    def slow_part(handler: BaseHTTPRequestHandler) -> None:
+        start, end = (int(x) for x in handler.headers["Range"].removeprefix("bytes=").split("-"))
+        told = {"Content-Range": f"bytes {start}-{end}/1000000", "Content-Length": end - start + 1}
+        send(handler, 206, told, dripping(over) if start else [b"x"])
+
+    def slow_headers(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for k, _ in enumerate(dripping(over)):
+            handler.wfile.write(b"X-%d: 1\r\n" % k)
+
+    def slow_body(handler: BaseHTTPRequestHandler) -> None:
+        send(handler, 200, {}, dripping(over))
+
+    for respond in (slow_part, slow_headers, slow_body):
+        with Web(respond) as server:
+            location = f"{server.url}x.zip" if respond is slow_part else server.url
+            with pytest.raises(InputError, match=r"less than 20 kB/s"):
+                open_source(location, patience_s=0.1)
+    over.set()
+
+
+def test_listing_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "MAX_FOLDERS", 50)
+    page = b'<a href="deeper/">deeper</a> <a href="a.jpg">a</a> <a href="/elsewhere/b.jpg">b</a> <a href="http://[">'
+    serving = Web(lambda handler: send(handler, 200, {"Content-Length": len(page)}, [page]))
+    with serving as server, pytest.raises(InputError, match="more than 50 folders"):
+        folder(f"{server.url}photos")
+
+
+def test_endless_redirects_are_given_up() -> None:
+    told = {"Location": "/again.jpg", "Content-Length": 0}
+    with Web(lambda handler: send(handler, 302, told)) as server, pytest.raises(Damaged, match="TooManyRedirects"):
+        RemoteFiles([f"{server.url}x.jpg"], "").read(0)

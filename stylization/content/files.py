@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,7 @@ import fsspec
 import fsspec.asyn
 from tqdm import tqdm
 
+from stylization.content import web
 from stylization.errors import Damaged, InputError, written_whole
 
 T = TypeVar("T")
@@ -171,12 +172,11 @@ class RemoteFile:
 
     def __init__(self, url: str, cache: Cache, patience_s: float = 60.0, block_bytes: int = 0) -> None:
         self.name, self.cache, self.patience_s, self.block_bytes = url, cache, patience_s, block_bytes
-        facts = self._patiently(lambda: _facts(url))
-        if facts.get("size") is None:
+        self.facts = self._patiently(lambda: _facts(url))
+        if self.facts.size is None:
             raise InputError(f"{url} does not say how large it is, so it cannot be read by ranges: download it first")
-        self.size = int(facts["size"])
-        self.version = str(next((facts[key] for key in ("ETag", "LastModified", "mtime") if facts.get(key)), None))
-        self.ranges = bool(facts.get("ranges", True))
+        self.size, self.ranges = self.facts.size, self.facts.ranges
+        self.version = str(self.facts.etag or self.facts.modified)
         if not self.ranges and self.size > cache.gigabytes * 1e9:
             raise InputError(
                 f"the server of {url} cannot send parts of a file, and its {self.size / 1e9:.1f} GB are more than the "
@@ -206,8 +206,9 @@ class RemoteFile:
 
     def _range(self, offset: int, length: int) -> bytes:
         def fetch() -> bytes:
-            files = _file_system(self.name)
-            content = bytes(files.cat_file(_path(self.name), start=offset, end=offset + length))
+            if _is_http(self.name):
+                return _over_http(self.name, web.part, offset, length, self.facts)
+            content = bytes(_file_system(self.name).cat_file(_path(self.name), start=offset, end=offset + length))
             if len(content) != length:
                 raise OSError(f"{len(content)} bytes came instead of {length}")
             return content
@@ -226,14 +227,13 @@ class RemoteFile:
 
     def _download(self, path: Path) -> None:
         bar = tqdm(total=self.size, unit="B", unit_scale=True, desc=f"no ranges there: all of {Path(self.name).name}")
-        with bar, written_whole(path) as file:
-            stream = _file_system(self.name).open(_path(self.name), "rb", block_size=0)
-            with stream:
-                while content := stream.read(1 << 20):
-                    file.write(content)
-                    bar.update(len(content))
-            if bar.n != self.size:
-                raise OSError(f"{bar.n} bytes came instead of {self.size}")
+        with bar, written_whole(path) as file:  # only HTTP has servers without ranges
+
+            def write(content: bytes) -> None:
+                file.write(content)
+                bar.update(len(content))
+
+            _over_http(self.name, web.download, write, self.facts)
 
     def _patiently(self, fetch: Callable[[], T]) -> T:
         return patiently(fetch, self.name, self.patience_s)
@@ -266,7 +266,7 @@ def patiently(fetch: Callable[[], T], url: str, patience_s: float) -> T:
 def _of_protocol(protocol: str, process: int) -> Any:  # fsspec's connections do not survive a fork
     options: dict[str, Any] = {}
     if protocol in ("http", "https"):
-        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)}
+        options["client_kwargs"] = web.SESSION
     try:
         return fsspec.filesystem(protocol, skip_instance_cache=True, **options)
     except ImportError as error:
@@ -283,30 +283,25 @@ def _is_http(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def _facts(url: str) -> dict[str, Any]:
-    """What is known of a remote file: its size, its version, and whether its server sends parts of it."""
+def _over_http(url: str, request: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+    """`request(session, url, *arguments)` of `web`, from any thread."""
     files = _file_system(url)
-    if not _is_http(url):
-        return dict(files.info(_path(url)))
 
-    async def asked() -> dict[str, Any]:
-        # A server's answer to HEAD may be silent on ranges: ask for one, and leave a body that is the whole unread.
-        session = await files.set_session()
-        async with session.get(url, headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"}) as answer:
-            if answer.status != 416:  # the range of an empty file
-                answer.raise_for_status()
-            ranges = answer.status == 206
-            size = answer.headers.get("Content-Range", "/").rsplit("/", 1)[1] if ranges else answer.content_length
-            if not ranges:
-                answer.close()
-            return {
-                "size": size if size != "*" else None,
-                "ranges": ranges or answer.status == 416,
-                "ETag": answer.headers.get("ETag"),
-                "LastModified": answer.headers.get("Last-Modified"),
-            }
+    async def requested() -> T:
+        return await request(await files.set_session(), url, *arguments)
 
-    return dict(fsspec.asyn.sync(files.loop, asked))
+    result: T = fsspec.asyn.sync(files.loop, requested)
+    return result
+
+
+def _facts(url: str) -> web.Facts:
+    """What is known of a remote file: its size, its version, and whether its server sends parts of it."""
+    if _is_http(url):
+        return _over_http(url, web.facts)
+    known = _file_system(url).info(_path(url))
+    etag, modified = known.get("ETag"), known.get("LastModified") or known.get("mtime")
+    size = known.get("size")
+    return web.Facts(None if size is None else int(size), True, etag and str(etag), modified and str(modified))
 
 
 def _path(url: str) -> str:
@@ -326,17 +321,24 @@ def open_file(location: str, cache: Cache, patience_s: float = 60.0, block_bytes
 
 def find_files(url: str, patience_s: float) -> list[str]:
     """All files below a folder behind a URL, sorted: what its protocol, or its server's listing pages, show."""
+    if _is_http(url):
+        return patiently(lambda: _over_http(url, web.listing), url, patience_s)
     files = _file_system(url)
     found = patiently(lambda: files.find(_path(url)), url, patience_s)
     return sorted(str(files.unstrip_protocol(path)) if "://" not in path else path for path in found)
 
 
 def fetch(url: str, cache: Cache, patience_s: float) -> bytes:
-    """A whole file behind a URL, through the cache. It is known by its name there: small files are not asked for
+    """A picture's file behind a URL, through the cache. It is known by its name there: small files are not asked for
     their version every time."""
 
     def fetched() -> bytes:
-        return bytes(_file_system(url).cat_file(_path(url)))
+        if _is_http(url):
+            return _over_http(url, web.whole, MAX_IMAGE_BYTES)
+        files = _file_system(url)
+        if (files.info(_path(url)).get("size") or 0) > MAX_IMAGE_BYTES:
+            raise Damaged(f"cannot read {url}: it has more than {MAX_IMAGE_BYTES >> 20} MiB", "too large")
+        return bytes(files.cat_file(_path(url)))
 
     return cache.get(f"{url} whole", lambda: patiently(fetched, url, patience_s))
 
