@@ -1,6 +1,7 @@
 """Hostile and damaged sources of content: named in bounded time and memory, and the rest is read."""
 
 import contextlib
+import csv
 import gzip
 import io
 import os
@@ -18,8 +19,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stylization import cli
 from stylization.content import RemoteFiles, Shards, Source, Zip, archives, files, folder, open_source, packing, web
 from stylization.content.archives import Index
+from stylization.content.stream import Skip, as_csv
 from stylization.errors import Damaged, InputError
 
 
@@ -83,7 +86,11 @@ def with_size(block: bytes, size: bytes) -> bytes:
 @pytest.mark.parametrize("damage", ["flipped", "zeroed", "random"])
 def test_damaged_tar_header_is_reported_and_what_follows_is_read(tmp_path: Path, damage: str) -> None:
     lost = member("a/lost.jpg", jpeg(9))
-    header = {"flipped": lost[:3] + b"\xd1" + lost[4:512], "zeroed": bytes(512), "random": os.urandom(512)}[damage]
+    header = {
+        "flipped": lost[:3] + b"\xd1" + lost[4:512],
+        "zeroed": bytes(512),
+        "random": np.random.default_rng(0).bytes(512),
+    }[damage]
     source = Shards(written(tmp_path / "x.tar", shard(header + lost[512:])))
     contents, refused = sound(source)
     assert contents == PICTURES
@@ -556,3 +563,32 @@ def test_endless_redirects_are_given_up() -> None:
     told = {"Location": "/again.jpg", "Content-Length": 0}
     with Web(lambda handler: send(handler, 302, told)) as server, pytest.raises(Damaged, match="TooManyRedirects"):
         RemoteFiles([f"{server.url}x.jpg"], "").read(0)
+
+
+def test_cut_ranges_in_the_cache_are_fetched_again() -> None:
+    content = zipped()
+    with Web(lambda handler: send_part(handler, content)) as server:
+        for _ in range(2):
+            source = Zip(f"{server.url}x.zip")
+            assert sound(source) == (PICTURES, {})
+            for path in (files.cache_folder() / "ranges").glob("??/*"):
+                path.write_bytes(path.read_bytes()[:10])
+
+
+def test_check_and_pack_name_what_an_archive_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = member("a/lost.jpg", jpeg(9))
+    path = written(tmp_path / "x.tar", shard(bytes(512) + lost[512:], member("=a\n\x1b[2J.jpg", b"")))
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["content", "check", path, "--workers", "0"])
+    told = capsys.readouterr().out
+    assert stopped.value.code == 1
+    assert "7 images, 5 of them sound" in told and "header at byte" in told
+    assert "\x1b" not in told and r"=a\n\x1b[2J.jpg: empty" in told
+    cli.main(["content", "pack", path, str(tmp_path / "packed"), "--workers", "0"])
+    assert "header at byte" in (tmp_path / "packed" / "skipped.csv").read_text()
+    assert len(Shards(str(tmp_path / "packed"))) == 5
+
+
+def test_image_names_are_no_formulas_in_skipped_csv() -> None:
+    rows = list(csv.reader(io.StringIO(as_csv([Skip(0, "=1+1.jpg", "empty", "@x")]).decode())))
+    assert rows[1] == ["'=1+1.jpg", "empty", "1", "0", "'@x"]

@@ -25,7 +25,7 @@ import fsspec.asyn
 from tqdm import tqdm
 
 from stylization.content import web
-from stylization.errors import Damaged, InputError, written_whole
+from stylization.errors import Damaged, InputError, printable, written_whole
 
 T = TypeVar("T")
 
@@ -104,14 +104,17 @@ class Cache:
 
     gigabytes: float = 20.0
 
-    def get(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """The range under `key`, from the disk or else fetched: by one process only, the others wait for it."""
+    def get(self, key: str, fetch: Callable[[], bytes], length: int | None = None) -> bytes:
+        """The range under `key`, from the disk or else fetched: by one process only, the others wait for it.
+
+        What is there and has not the `length` is damaged, and fetched again.
+        """
         path = self.path(key)
-        with contextlib.suppress(FileNotFoundError):
-            return _touched(path)
+        if (kept := _touched(path, length)) is not None:
+            return kept
         with _locked(path):
-            with contextlib.suppress(FileNotFoundError):
-                return _touched(path)
+            if (kept := _touched(path, length)) is not None:
+                return kept
             content = fetch()
             with written_whole(path) as file:
                 file.write(content)
@@ -145,11 +148,13 @@ class Cache:
 _added: dict[Cache, float] = {}  # bytes this process added since it last looked; the first look is at once
 
 
-def _touched(path: Path) -> bytes:
-    content = path.read_bytes()
-    with contextlib.suppress(FileNotFoundError):
+def _touched(path: Path, length: int | None) -> bytes | None:
+    try:
+        content = path.read_bytes()
         os.utime(path)
-    return content
+    except FileNotFoundError:  # not there, or removed by another process meanwhile
+        return None
+    return content if length is None or len(content) == length else None
 
 
 @contextlib.contextmanager
@@ -213,14 +218,18 @@ class RemoteFile:
                 raise OSError(f"{len(content)} bytes came instead of {length}")
             return content
 
-        return self.cache.get(self._key(f"{offset}+{length}"), lambda: self._patiently(fetch))
+        return self.cache.get(self._key(f"{offset}+{length}"), lambda: self._patiently(fetch), length)
 
     def _whole(self) -> Path:
         """The whole file in the cache, downloaded with a progress bar if it is not there yet."""
         path = self.cache.path(self._key("whole"))
-        if not path.exists():
+
+        def is_there() -> bool:
+            return path.exists() and path.stat().st_size == self.size
+
+        if not is_there():
             with _locked(path):
-                if not path.exists():
+                if not is_there():
                     self._patiently(lambda: self._download(path))
             self.cache.trim(self.size)
         return path
@@ -257,7 +266,7 @@ def patiently(fetch: Callable[[], T], url: str, patience_s: float) -> T:
                 reason = str(error) or type(error).__name__
                 raise InputError(f"{url} is gone: no answer for {patience_s:g} s ({reason})") from None
             if pause == 0.5:
-                tqdm.write(f"{url} does not answer; trying again for {patience_s:g} s", file=sys.stderr)
+                tqdm.write(printable(f"{url} does not answer; trying again for {patience_s:g} s"), file=sys.stderr)
             time.sleep(pause)
             pause = min(2 * pause, 15.0)
 

@@ -12,5 +12,5 @@ def is_hidden(name: str) -> bool:
 
 def is_picture(path: str) -> bool:
     """Whether a path has a picture's suffix and no hidden part."""
-    parts = PurePosixPath(path).parts
-    return PurePosixPath(path).suffix.lower() in SUFFIXES and not any(map(is_hidden, parts))
+    place = PurePosixPath(path)
+    return place.suffix.lower() in SUFFIXES and not any(map(is_hidden, place.parts))

@@ -16,7 +16,7 @@ from stylization.content.archives import SHARD_INDEX, Shards, Zip, index_shards,
 from stylization.content.files import is_remote
 from stylization.content.sources import Source, folder
 from stylization.content.stream import Skip, as_csv, counted, opened
-from stylization.errors import Damaged, InputError, written_whole
+from stylization.errors import Damaged, InputError, printable, written_whole
 
 
 def open_source(location: str, cache_gb: float = 20.0, patience_s: float = 60.0) -> Source:
@@ -88,7 +88,7 @@ def told(seen: Sequence[Seen]) -> str:
     if damaged:
         lines.append(f"not usable: {counted(x.reason for x in damaged)}")
         lines += [f"  {x.name}: {x.reason}: {x.detail}" for x in damaged]
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 _QUANTILES = {"least": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "greatest": 1.0}

@@ -110,7 +110,7 @@ async def listing(session: aiohttp.ClientSession, url: str) -> list[str]:
             page = waiting.pop()
             content = await whole(session, page, left)
             left -= len(content)
-            for link in re.findall(rb"""(?i)href\s{0,9}=\s{0,9}["']([^"'<>]{1,4000})["']""", content):
+            for link in re.findall(rb"""(?i)href\s{0,9}=\s{0,9}["']([^"'<>]{1,1000})["']""", content):
                 target = _joined(page, link)
                 if not target.startswith(base) or "?" in target:
                     continue
