@@ -217,6 +217,8 @@ def test_zip_members_are_checked_against_the_archive_and_a_limit(
         archive.filelist[-1].header_offset = 1 << 62
         archive.writestr("a/locked.jpg", b"x")
         archive.filelist[-1].flag_bits |= 1
+        archive.writestr("nameless", b"x")
+        archive.filelist[-1].filename = ""
         archive.writestr("a/lzma.jpg", b"x", zipfile.ZIP_LZMA)
 
     contents, refused = sound(Zip(written(tmp_path / "x.zip", zipped(extra))))

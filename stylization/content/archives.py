@@ -193,7 +193,7 @@ class Zip:
                 entries = archive.infolist()
         except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError, IndexError) as error:
             raise InputError(f"{self.path} is no zip file, or a truncated one ({error}): fetch it again") from None
-        rows = [self._member(entry) for entry in entries if not entry.is_dir() and is_picture(entry.filename)]
+        rows = [self._member(entry) for entry in entries if is_picture(entry.filename) and not entry.is_dir()]
         index = _index([self.file], [rows])
         _keep_index(index, [self.file], "zip")
         return index
