@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import os
+import resource
 import socket
 import struct
 import tarfile
@@ -594,3 +595,24 @@ def test_check_and_pack_name_what_an_archive_lost(tmp_path: Path, capsys: pytest
 def test_image_names_are_no_formulas_in_skipped_csv() -> None:
     rows = list(csv.reader(io.StringIO(as_csv([Skip(0, "=1+1.jpg", "empty", "@x")]).decode())))
     assert rows[1] == ["'=1+1.jpg", "empty", "1", "0", "'@x"]
+
+
+def test_more_shards_are_read_than_a_process_may_open(tmp_path: Path) -> None:
+    for k in range(100):
+        (tmp_path / f"{k:03d}.tar").write_bytes(member("0.jpg", PICTURES[0]) + bytes(1024))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before + 80, limits[1]))
+    try:
+        assert sound(Shards(str(tmp_path))) == (PICTURES[:1] * 100, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_archive_that_vanished_stops_the_run(tmp_path: Path) -> None:
+    source = Zip(written(tmp_path / "x.zip", zipped()))
+    (tmp_path / "x.zip").unlink()
+    files._opened.cache_clear()
+    with pytest.raises(InputError, match="No such file") as caught:
+        source.read(0)
+    assert not isinstance(caught.value, Damaged)  # no substitute would be any better

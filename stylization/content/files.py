@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import aiohttp
 import fsspec
@@ -47,7 +47,7 @@ class File(Protocol):
 
 
 class LocalFile:
-    """A file of this machine, opened anew in every process that reads it."""
+    """A regular file of this machine, read at positions of its own by every process and thread."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path.absolute())
@@ -58,21 +58,23 @@ class LocalFile:
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
         self.size, self.version = facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}"
-        self.handle: tuple[int, int] = (-1, -1)  # process and descriptor
 
     def read(self, offset: int, length: int) -> bytes:
         length = min(length, self.size - offset)
         if length <= 0 or offset < 0:
             return b""
         try:
-            if self.handle[0] != os.getpid():
-                self.handle = (os.getpid(), os.open(self.name, os.O_RDONLY))
-            return os.pread(self.handle[1], length, offset)
+            return os.pread(_opened(self.name, self.version).fileno(), length, offset)
         except OSError as error:
-            raise Damaged(f"cannot read {self.name}: {error.strerror or error}", "unreadable") from None
+            message = f"cannot read {self.name}: {error.strerror or error}"
+            if error.errno == errno.EIO:  # here; elsewhere in the file it may go well
+                raise Damaged(message, "unreadable") from None
+            raise InputError(message) from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"handle": (-1, -1)}
+
+@functools.lru_cache(maxsize=64)  # closed when it leaves the cache: shards can outnumber what a process may open
+def _opened(name: str, version: str) -> BinaryIO:
+    return Path(name).open("rb", buffering=0)
 
 
 def _regular(path: Path) -> os.stat_result:
