@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -15,13 +16,41 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stylization.content.files import Cache, File, LocalFile, Reader, cache_folder, find_files, is_remote, open_file
+from stylization.content import tar
+from stylization.content.files import (
+    MAX_IMAGE_BYTES,
+    Cache,
+    File,
+    LocalFile,
+    Reader,
+    cache_folder,
+    find_files,
+    is_remote,
+    open_file,
+)
+from stylization.content.names import is_hidden, is_picture
 from stylization.errors import Damaged, InputError, written_whole
 from stylization.images import SUFFIXES
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL_HEADER = 30  # bytes, before a zip member's name and extra field
 SHARD_INDEX = "index.npz"
+MAX_NAME_BYTES = 1024  # names of an index are all as wide as the longest
+MAX_INDEX_BYTES = 1 << 30
+MAX_SHARDS = 100_000
+
+# Why a member cannot be used, in place of its method of compression: reason and detail.
+BAD_HEADER, BAD_NAME, BAD_PLACE, TOO_LARGE, SPARSE, NO_FILE, ENCRYPTED, UNSUPPORTED = range(-8, 0)
+UNUSABLE = {
+    BAD_HEADER: ("corrupt", "the header is damaged; a member or more are lost here"),
+    BAD_NAME: ("unreadable", f"its name is not UTF-8, or longer than {MAX_NAME_BYTES} bytes; rename it"),
+    BAD_PLACE: ("corrupt", "it is said to lie outside the archive"),
+    TOO_LARGE: ("too large", f"it has more than {MAX_IMAGE_BYTES >> 20} MiB"),
+    SPARSE: ("unreadable", "it is stored as a sparse file; store it as a plain one"),
+    NO_FILE: ("unreadable", "it is a link or a device; store the file itself"),
+    ENCRYPTED: ("unreadable", "it is encrypted"),
+    UNSUPPORTED: ("unreadable", "its compression is unsupported; only stored and deflated files can be read"),
+}
 
 
 class Index(NamedTuple):
@@ -34,7 +63,7 @@ class Index(NamedTuple):
     names: NDArray[np.bytes_]
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
-    methods: NDArray[np.int64]  # of compression, as zip numbers them
+    methods: NDArray[np.int64]  # of compression, as zip numbers them, or a key of UNUSABLE
     checksums: NDArray[np.int64]  # CRC-32, or -1
     starts: NDArray[np.int64]
     shards: NDArray[np.bytes_]
@@ -42,7 +71,12 @@ class Index(NamedTuple):
     versions: NDArray[np.bytes_]
 
     def name(self, index: int) -> str:
-        return bytes(self.names[index]).decode()
+        return bytes(self.names[index]).decode(errors="backslashreplace")
+
+    def check(self, index: int, archive: str) -> None:
+        """Raise `Damaged` if an image cannot be used."""
+        if unusable := UNUSABLE.get(int(self.methods[index])):
+            raise Damaged(f"{self.name(index)} in {archive} cannot be used: {unusable[1]}", unusable[0])
 
     def save(self, path: Path) -> None:
         content = io.BytesIO()
@@ -51,12 +85,69 @@ class Index(NamedTuple):
             file.write(content.getvalue())
 
     @classmethod
-    def load(cls, content: bytes) -> "Index":
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return cls(**{field: arrays[field] for field in cls._fields})
+    def load(cls, content: bytes) -> "Index | None":
+        """The index that was saved, or None if that is damaged or inconsistent: nothing in it is believed unchecked."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > MAX_INDEX_BYTES:
+                    return None
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                index = cls(**{field: arrays[field] for field in cls._fields})
+        except Exception:  # zipfile, zlib and NumPy raise a dozen kinds for damaged files
+            return None
+        return index if index._is_consistent() else None
+
+    def _is_consistent(self) -> bool:
+        texts = (self.names, self.shards, self.versions)
+        numbers = (self.offsets, self.lengths, self.methods, self.checksums, self.starts, self.sizes)
+        if any(x.ndim != 1 or x.dtype.kind != "S" for x in texts):
+            return False
+        if any(x.ndim != 1 or x.dtype != np.int64 for x in numbers):
+            return False
+        num_images, num_shards = len(self.names), len(self.shards)
+        if {len(x) for x in (self.offsets, self.lengths, self.methods, self.checksums)} != {num_images}:
+            return False
+        if (len(self.starts), len(self.sizes), len(self.versions)) != (num_shards + 1, num_shards, num_shards):
+            return False
+        if self.starts[0] != 0 or self.starts[-1] != num_images or (np.diff(self.starts) < 0).any():
+            return False
+        if not np.isin(self.methods, (STORED, DEFLATED, *UNUSABLE)).all():
+            return False
+        sizes = np.repeat(self.sizes, np.diff(self.starts))
+        lengths, offsets = self.lengths, self.offsets
+        inside = (offsets >= 0) & (lengths >= 0) & (lengths <= MAX_IMAGE_BYTES) & (offsets <= sizes - lengths)
+        return bool((inside | (self.methods < 0)).all())
 
 
-Member = tuple[str, int, int, int, int]  # name, offset, length, method, checksum
+class Member(NamedTuple):
+    """An image in an archive, as an `Index` holds it; `encoded` is its name."""
+
+    encoded: bytes
+    offset: int
+    length: int
+    method: int
+    checksum: int = -1
+
+
+def _member(file: File, name: bytes, offset: int, length: int, method: int, checksum: int = -1) -> Member:
+    """The member, or that it cannot be used, judged by its name and by the size of the archive."""
+    if method >= 0 and not (len(name) <= MAX_NAME_BYTES and _is_text(name)):
+        method = BAD_NAME
+    elif method >= 0 and length > MAX_IMAGE_BYTES:
+        method = TOO_LARGE
+    elif method >= 0 and not (length >= 0 and 0 <= offset <= file.size - length):
+        method = BAD_PLACE
+    if method < 0:
+        return Member(name[:MAX_NAME_BYTES], 0, 0, method)
+    return Member(name, offset, length, method, checksum)
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _index(files: Sequence[File], members: Sequence[Sequence[Member]]) -> Index:
@@ -64,21 +155,20 @@ def _index(files: Sequence[File], members: Sequence[Sequence[Member]]) -> Index:
     columns = list(zip(*flat, strict=True)) if flat else [()] * 5
     offsets, lengths, methods, checksums = (np.array(column, dtype=np.int64) for column in columns[1:])
     return Index(
-        np.array([name.encode() for name in columns[0]], dtype=np.bytes_),
+        np.array(columns[0], dtype=np.bytes_),
         offsets,
         lengths,
         methods,
         checksums,
         np.cumsum([0, *(len(shard) for shard in members)], dtype=np.int64),
-        np.array([PurePosixPath(file.name).name.encode() for file in files], dtype=np.bytes_),
+        np.array([_basename(file) for file in files], dtype=np.bytes_),
         np.array([file.size for file in files], dtype=np.int64),
         np.array([file.version.encode() for file in files], dtype=np.bytes_),
     )
 
 
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
+def _basename(file: File) -> bytes:
+    return PurePosixPath(file.name).name.encode("utf-8", "surrogateescape")
 
 
 class Zip:
@@ -101,17 +191,23 @@ class Zip:
         try:
             with zipfile.ZipFile(Reader(self.file)) as archive:
                 entries = archive.infolist()
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error, OverflowError, IndexError) as error:
             raise InputError(f"{self.path} is no zip file, or a truncated one ({error}): fetch it again") from None
-        images = [e for e in entries if not e.is_dir() and _is_image(e.filename)]
-        for entry in images:
-            if entry.compress_type not in (STORED, DEFLATED) or entry.flag_bits & 1:
-                kind = "encrypted" if entry.flag_bits & 1 else f"compressed by method {entry.compress_type}"
-                raise InputError(f"{self.path}: {entry.filename} is {kind}; only stored and deflated files can be read")
-        rows = [(e.filename, e.header_offset, e.compress_size, e.compress_type, e.CRC) for e in images]
+        rows = [self._member(entry) for entry in entries if is_picture(entry.filename) and not entry.is_dir()]
         index = _index([self.file], [rows])
         _keep_index(index, [self.file], "zip")
         return index
+
+    def _member(self, entry: zipfile.ZipInfo) -> Member:
+        method = entry.compress_type
+        if entry.flag_bits & 1:
+            method = ENCRYPTED
+        elif method not in (STORED, DEFLATED):
+            method = UNSUPPORTED
+        elif entry.file_size > MAX_IMAGE_BYTES:
+            method = TOO_LARGE
+        name = entry.filename.encode("utf-8", "surrogateescape")
+        return _member(self.file, name, entry.header_offset, entry.compress_size, method, entry.CRC)
 
     def __len__(self) -> int:
         return len(self.index.names)
@@ -120,6 +216,7 @@ class Zip:
         return self.index.name(index)
 
     def read(self, index: int) -> bytes:
+        self.index.check(index, self.path)
         offset, length = int(self.index.offsets[index]), int(self.index.lengths[index])
         named = _LOCAL_HEADER + len(self.index.names[index])
         content = self.file.read(offset, named + 64 + length)  # header, name, extra field (rarely 64 bytes), data
@@ -130,10 +227,13 @@ class Zip:
             content += self.file.read(offset + len(content), start + length - len(content))
         data = content[start : start + length]
         if int(self.index.methods[index]) == DEFLATED:
+            inflate = zlib.decompressobj(-15)
             try:
-                data = zlib.decompress(data, -15)
+                data = inflate.decompress(data, MAX_IMAGE_BYTES)
             except zlib.error as error:
                 raise Damaged(f"{self.name(index)} in {self.path} is damaged: {error}", "corrupt") from None
+            if inflate.unconsumed_tail:
+                raise Damaged(f"{self.name(index)} in {self.path}: {UNUSABLE[TOO_LARGE][1]}", "too large")
         if zlib.crc32(data) != int(self.index.checksums[index]):
             raise Damaged(f"{self.name(index)} in {self.path} is damaged: wrong checksum", "corrupt")
         return data
@@ -168,16 +268,15 @@ class Shards:
             return None
         try:
             file = open_file(location, self.cache, self.patience_s)
-            index = Index.load(file.read(0, file.size))
-        except (InputError, OSError, ValueError, KeyError, zipfile.BadZipFile):
-            return None  # there is none, or it is not ours: the headers tell as much
-        named = [PurePosixPath(file.name).name.encode() for file in self.files]
-        if list(index.shards) != named:
+        except InputError:
+            return None  # there is none: the headers tell as much
+        index = Index.load(file.read(0, file.size)) if file.size <= MAX_INDEX_BYTES else None
+        if index is None or list(index.shards) != [_basename(file) for file in self.files]:
             return None
-        for shard, size, file in zip(index.shards, index.sizes, self.files, strict=True):
+        for size, file in zip(index.sizes, self.files, strict=True):
             if size != file.size:
                 raise InputError(
-                    f"{file.name} has {file.size} bytes, and {size} when {location} was made of it ({shard.decode()}): "
+                    f"{file.name} has {file.size} bytes, and {size} when {location} was made of it: "
                     f"pack again, or remove {SHARD_INDEX} to have the shards indexed as they are"
                 )
         return index
@@ -196,9 +295,10 @@ class Shards:
         return len(self.index.names)
 
     def name(self, index: int) -> str:
-        return f"{self.index.shards[self._shard(index)].decode()}/{self.index.name(index)}"
+        return f"{self.index.shards[self._shard(index)].decode(errors='backslashreplace')}/{self.index.name(index)}"
 
     def read(self, index: int) -> bytes:
+        self.index.check(index, self.files[self._shard(index)].name)
         offset, length = int(self.index.offsets[index]), int(self.index.lengths[index])
         return self.files[self._shard(index)].read(offset, length)
 
@@ -213,45 +313,63 @@ def index_shards(paths: Sequence[Path]) -> Index:
 
 
 def _members(file: File) -> list[Member]:
-    try:
-        with tarfile.open(fileobj=Reader(file), mode="r:") as archive:
-            found = [m for m in archive if m.isfile() and _is_image(m.name)]
-    except tarfile.TarError as error:
-        raise InputError(f"{file.name} is no uncompressed tar file, or a truncated one ({error})") from None
-    if found and found[-1].offset_data + found[-1].size > file.size:
-        raise InputError(f"{file.name} is truncated: {found[-1].name} ends after the file does")
-    return [(m.name, m.offset_data, m.size, STORED, -1) for m in found]
+    return [member for entry in tar.entries(file) if (member := _tar_member(file, entry))]
+
+
+def _tar_member(file: File, entry: tar.Entry) -> Member | None:
+    """The image that a tar entry is, or None if it is none."""
+    if not entry.kind:
+        return _member(file, f"(header at byte {entry.offset})".encode(), 0, 0, BAD_HEADER)
+    if entry.kind == tarfile.DIRTYPE or not is_picture(entry.name.decode("utf-8", "surrogateescape")):
+        return None
+    method = STORED
+    if entry.kind == tarfile.GNUTYPE_SPARSE:
+        method = SPARSE
+    elif entry.kind not in tarfile.REGULAR_TYPES:
+        method = NO_FILE
+    return _member(file, entry.name, entry.offset, entry.size, method)
 
 
 def _shard_locations(path: str, patience_s: float) -> list[str]:
     """The tar files that a folder, a name, a {000..117} range or a * pattern stands for, in their order."""
-    if span := re.search(r"\{(\d+)\.\.(\d+)\}", path):
+    if (span := re.search(r"\{(\d{1,9})\.\.(\d{1,9})\}", path)) and not Path(path).is_file():
         first, last = span.groups()
+        if not 0 <= int(last) - int(first) < MAX_SHARDS:
+            raise InputError(f"{path}: the range {span.group()} must go upwards, over {MAX_SHARDS} shards at most")
         names = [f"{k:0{len(first)}d}" for k in range(int(first), int(last) + 1)]
         return [path[: span.start()] + name + path[span.end() :] for name in names]
     if is_remote(path):
         found = [path] if path.endswith(".tar") else [x for x in find_files(path, patience_s) if x.endswith(".tar")]
+        found = [x for x in found if not is_hidden(x.rsplit("/", 1)[1])]
     else:
-        place = Path(path).expanduser()
-        folder, pattern = (place, "*.tar") if place.is_dir() else (place.parent, place.name)
-        found = sorted(str(x) for x in folder.glob(pattern))
+        place = Path(path.removeprefix("file://")).expanduser()
+        found = [str(place)] if place.is_file() else [str(x) for x in local_shards(place)]
     if not found:
         raise InputError(f"no tar files at {path} (a folder, a file, train-{{000..117}}.tar or a pattern with *)")
     return found
 
 
+def local_shards(place: Path) -> list[Path]:
+    """The tar files in a folder, or those that a pattern with * names, sorted; hidden files and folders are none."""
+    folder, pattern = (place, "*.tar") if place.is_dir() else (place.parent, place.name)
+    return sorted(x for x in folder.glob(pattern) if not is_hidden(x.name) and not x.is_dir())
+
+
 def _index_path(files: Sequence[File], kind: str) -> Path:
     known = "\n".join(f"{file.name} {file.size} {file.version}" for file in files)
-    return cache_folder() / "indexes" / f"{hashlib.sha256(f'{kind}{known}'.encode()).hexdigest()[:32]}.npz"
+    digest = hashlib.sha256(f"{kind}{known}".encode("utf-8", "surrogateescape")).hexdigest()
+    return cache_folder() / "indexes" / f"{digest[:32]}.npz"
 
 
 def _kept_index(files: Sequence[File], kind: str) -> Index | None:
     """The index made of the very same files before: their names, sizes and versions are its name."""
-    path = _index_path(files, kind)
     try:
-        return Index.load(path.read_bytes())
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None  # none yet, or one that was cut: it is made again
+        index = Index.load(_index_path(files, kind).read_bytes())
+    except OSError:
+        return None  # none yet
+    if index is None or index.sizes.tolist() != [file.size for file in files]:
+        return None  # damaged: it is made again
+    return index
 
 
 def _keep_index(index: Index, files: Sequence[File], kind: str) -> None:

@@ -5,26 +5,32 @@ Remote ranges are kept in a cache on the local disk that all processes of the ma
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import functools
 import hashlib
 import io
 import os
+import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import aiohttp
 import fsspec
 import fsspec.asyn
 from tqdm import tqdm
 
-from stylization.errors import Damaged, InputError, written_whole
+from stylization.content import web
+from stylization.errors import Damaged, InputError, printable, written_whole
 
 T = TypeVar("T")
+
+MAX_IMAGE_BYTES = 256 << 20  # of an encoded picture
+MAX_READ_BYTES = 1 << 30  # of an archive at once, for its directory
 
 _TRANSIENT = (OSError, asyncio.TimeoutError, aiohttp.ClientError)  # FSTimeoutError is the second's child
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
@@ -41,26 +47,50 @@ class File(Protocol):
 
 
 class LocalFile:
-    """A file of this machine, opened anew in every process that reads it."""
+    """A regular file of this machine, read at positions of its own by every process and thread."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path.absolute())
         try:
-            facts = path.stat()
+            facts = _regular(path)
             with path.open("rb"):
                 pass
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
         self.size, self.version = facts.st_size, f"{facts.st_size}-{facts.st_mtime_ns}"
-        self.handle: tuple[int, int] = (-1, -1)  # process and descriptor
 
     def read(self, offset: int, length: int) -> bytes:
-        if self.handle[0] != os.getpid():
-            self.handle = (os.getpid(), os.open(self.name, os.O_RDONLY))
-        return os.pread(self.handle[1], length, offset)
+        length = min(length, self.size - offset)
+        if length <= 0 or offset < 0:
+            return b""
+        try:
+            return os.pread(_opened(self.name, self.version).fileno(), length, offset)
+        except OSError as error:
+            message = f"cannot read {self.name}: {error.strerror or error}"
+            if error.errno == errno.EIO:  # here; elsewhere in the file it may go well
+                raise Damaged(message, "unreadable") from None
+            raise InputError(message) from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"handle": (-1, -1)}
+
+@functools.lru_cache(maxsize=64)  # closed when it leaves the cache: shards can outnumber what a process may open
+def _opened(name: str, version: str) -> BinaryIO:
+    return Path(name).open("rb", buffering=0)
+
+
+def _regular(path: Path) -> os.stat_result:
+    """The facts of a regular file. Raises `OSError` for a folder, and for a pipe or device, which may never end."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return facts
+
+
+def read_whole(path: Path) -> bytes:
+    """The bytes of a picture's file. Raises `OSError`."""
+    if _regular(path).st_size > MAX_IMAGE_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_IMAGE_BYTES >> 20} MiB")
+    with path.open("rb") as file:
+        return file.read(MAX_IMAGE_BYTES)
 
 
 def cache_folder() -> Path:
@@ -76,14 +106,17 @@ class Cache:
 
     gigabytes: float = 20.0
 
-    def get(self, key: str, fetch: Callable[[], bytes]) -> bytes:
-        """The range under `key`, from the disk or else fetched: by one process only, the others wait for it."""
+    def get(self, key: str, fetch: Callable[[], bytes], length: int | None = None) -> bytes:
+        """The range under `key`, from the disk or else fetched: by one process only, the others wait for it.
+
+        What is there and has not the `length` is damaged, and fetched again.
+        """
         path = self.path(key)
-        with contextlib.suppress(FileNotFoundError):
-            return _touched(path)
+        if (kept := _touched(path, length)) is not None:
+            return kept
         with _locked(path):
-            with contextlib.suppress(FileNotFoundError):
-                return _touched(path)
+            if (kept := _touched(path, length)) is not None:
+                return kept
             content = fetch()
             with written_whole(path) as file:
                 file.write(content)
@@ -117,11 +150,13 @@ class Cache:
 _added: dict[Cache, float] = {}  # bytes this process added since it last looked; the first look is at once
 
 
-def _touched(path: Path) -> bytes:
-    content = path.read_bytes()
-    with contextlib.suppress(FileNotFoundError):
+def _touched(path: Path, length: int | None) -> bytes | None:
+    try:
+        content = path.read_bytes()
         os.utime(path)
-    return content
+    except FileNotFoundError:  # not there, or removed by another process meanwhile
+        return None
+    return content if length is None or len(content) == length else None
 
 
 @contextlib.contextmanager
@@ -144,12 +179,11 @@ class RemoteFile:
 
     def __init__(self, url: str, cache: Cache, patience_s: float = 60.0, block_bytes: int = 0) -> None:
         self.name, self.cache, self.patience_s, self.block_bytes = url, cache, patience_s, block_bytes
-        facts = self._patiently(lambda: _facts(url))
-        if facts.get("size") is None:
+        self.facts = self._patiently(lambda: _facts(url))
+        if self.facts.size is None:
             raise InputError(f"{url} does not say how large it is, so it cannot be read by ranges: download it first")
-        self.size = int(facts["size"])
-        self.version = str(next((facts[key] for key in ("ETag", "LastModified", "mtime") if facts.get(key)), None))
-        self.ranges = bool(facts.get("ranges", True))
+        self.size, self.ranges = self.facts.size, self.facts.ranges
+        self.version = str(self.facts.etag or self.facts.modified)
         if not self.ranges and self.size > cache.gigabytes * 1e9:
             raise InputError(
                 f"the server of {url} cannot send parts of a file, and its {self.size / 1e9:.1f} GB are more than the "
@@ -179,34 +213,38 @@ class RemoteFile:
 
     def _range(self, offset: int, length: int) -> bytes:
         def fetch() -> bytes:
-            files = _file_system(self.name)
-            content = bytes(files.cat_file(_path(self.name), start=offset, end=offset + length))
+            if _is_http(self.name):
+                return _over_http(self.name, web.part, offset, length, self.facts)
+            content = bytes(_file_system(self.name).cat_file(_path(self.name), start=offset, end=offset + length))
             if len(content) != length:
                 raise OSError(f"{len(content)} bytes came instead of {length}")
             return content
 
-        return self.cache.get(self._key(f"{offset}+{length}"), lambda: self._patiently(fetch))
+        return self.cache.get(self._key(f"{offset}+{length}"), lambda: self._patiently(fetch), length)
 
     def _whole(self) -> Path:
         """The whole file in the cache, downloaded with a progress bar if it is not there yet."""
         path = self.cache.path(self._key("whole"))
-        if not path.exists():
+
+        def is_there() -> bool:
+            return path.exists() and path.stat().st_size == self.size
+
+        if not is_there():
             with _locked(path):
-                if not path.exists():
+                if not is_there():
                     self._patiently(lambda: self._download(path))
             self.cache.trim(self.size)
         return path
 
     def _download(self, path: Path) -> None:
         bar = tqdm(total=self.size, unit="B", unit_scale=True, desc=f"no ranges there: all of {Path(self.name).name}")
-        with bar, written_whole(path) as file:
-            stream = _file_system(self.name).open(_path(self.name), "rb", block_size=0)
-            with stream:
-                while content := stream.read(1 << 20):
-                    file.write(content)
-                    bar.update(len(content))
-            if bar.n != self.size:
-                raise OSError(f"{bar.n} bytes came instead of {self.size}")
+        with bar, written_whole(path) as file:  # only HTTP has servers without ranges
+
+            def write(content: bytes) -> None:
+                file.write(content)
+                bar.update(len(content))
+
+            _over_http(self.name, web.download, write, self.facts)
 
     def _patiently(self, fetch: Callable[[], T]) -> T:
         return patiently(fetch, self.name, self.patience_s)
@@ -230,7 +268,7 @@ def patiently(fetch: Callable[[], T], url: str, patience_s: float) -> T:
                 reason = str(error) or type(error).__name__
                 raise InputError(f"{url} is gone: no answer for {patience_s:g} s ({reason})") from None
             if pause == 0.5:
-                tqdm.write(f"{url} does not answer; trying again for {patience_s:g} s", file=sys.stderr)
+                tqdm.write(printable(f"{url} does not answer; trying again for {patience_s:g} s"), file=sys.stderr)
             time.sleep(pause)
             pause = min(2 * pause, 15.0)
 
@@ -239,7 +277,7 @@ def patiently(fetch: Callable[[], T], url: str, patience_s: float) -> T:
 def _of_protocol(protocol: str, process: int) -> Any:  # fsspec's connections do not survive a fork
     options: dict[str, Any] = {}
     if protocol in ("http", "https"):
-        options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)}
+        options["client_kwargs"] = web.SESSION
     try:
         return fsspec.filesystem(protocol, skip_instance_cache=True, **options)
     except ImportError as error:
@@ -256,30 +294,25 @@ def _is_http(url: str) -> bool:
     return url.startswith(("http://", "https://"))
 
 
-def _facts(url: str) -> dict[str, Any]:
-    """What is known of a remote file: its size, its version, and whether its server sends parts of it."""
+def _over_http(url: str, request: Callable[..., Coroutine[Any, Any, T]], *arguments: object) -> T:
+    """`request(session, url, *arguments)` of `web`, from any thread."""
     files = _file_system(url)
-    if not _is_http(url):
-        return dict(files.info(_path(url)))
 
-    async def asked() -> dict[str, Any]:
-        # A server's answer to HEAD may be silent on ranges: ask for one, and leave a body that is the whole unread.
-        session = await files.set_session()
-        async with session.get(url, headers={"Range": "bytes=0-0", "Accept-Encoding": "identity"}) as answer:
-            if answer.status != 416:  # the range of an empty file
-                answer.raise_for_status()
-            ranges = answer.status == 206
-            size = answer.headers.get("Content-Range", "/").rsplit("/", 1)[1] if ranges else answer.content_length
-            if not ranges:
-                answer.close()
-            return {
-                "size": size if size != "*" else None,
-                "ranges": ranges or answer.status == 416,
-                "ETag": answer.headers.get("ETag"),
-                "LastModified": answer.headers.get("Last-Modified"),
-            }
+    async def requested() -> T:
+        return await request(await files.set_session(), url, *arguments)
 
-    return dict(fsspec.asyn.sync(files.loop, asked))
+    result: T = fsspec.asyn.sync(files.loop, requested)
+    return result
+
+
+def _facts(url: str) -> web.Facts:
+    """What is known of a remote file: its size, its version, and whether its server sends parts of it."""
+    if _is_http(url):
+        return _over_http(url, web.facts)
+    known = _file_system(url).info(_path(url))
+    etag, modified = known.get("ETag"), known.get("LastModified") or known.get("mtime")
+    size = known.get("size")
+    return web.Facts(None if size is None else int(size), True, etag and str(etag), modified and str(modified))
 
 
 def _path(url: str) -> str:
@@ -299,17 +332,24 @@ def open_file(location: str, cache: Cache, patience_s: float = 60.0, block_bytes
 
 def find_files(url: str, patience_s: float) -> list[str]:
     """All files below a folder behind a URL, sorted: what its protocol, or its server's listing pages, show."""
+    if _is_http(url):
+        return patiently(lambda: _over_http(url, web.listing), url, patience_s)
     files = _file_system(url)
     found = patiently(lambda: files.find(_path(url)), url, patience_s)
     return sorted(str(files.unstrip_protocol(path)) if "://" not in path else path for path in found)
 
 
 def fetch(url: str, cache: Cache, patience_s: float) -> bytes:
-    """A whole file behind a URL, through the cache. It is known by its name there: small files are not asked for
+    """A picture's file behind a URL, through the cache. It is known by its name there: small files are not asked for
     their version every time."""
 
     def fetched() -> bytes:
-        return bytes(_file_system(url).cat_file(_path(url)))
+        if _is_http(url):
+            return _over_http(url, web.whole, MAX_IMAGE_BYTES)
+        files = _file_system(url)
+        if (files.info(_path(url)).get("size") or 0) > MAX_IMAGE_BYTES:
+            raise Damaged(f"cannot read {url}: it has more than {MAX_IMAGE_BYTES >> 20} MiB", "too large")
+        return bytes(files.cat_file(_path(url)))
 
     return cache.get(f"{url} whole", lambda: patiently(fetched, url, patience_s))
 
@@ -335,6 +375,8 @@ class Reader(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         length = self.file.size - self.position if size is None or size < 0 else size
+        if length > MAX_READ_BYTES:
+            raise InputError(f"{self.file.name} is damaged: its directory claims {length} bytes")
         content = self.file.read(self.position, max(0, length))
         self.position += len(content)
         return content

@@ -12,11 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from stylization import images
-from stylization.content.archives import SHARD_INDEX, Shards, Zip, index_shards
+from stylization.content.archives import SHARD_INDEX, Shards, Zip, index_shards, local_shards
 from stylization.content.files import is_remote
 from stylization.content.sources import Source, folder
 from stylization.content.stream import Skip, as_csv, counted, opened
-from stylization.errors import Damaged, InputError, written_whole
+from stylization.errors import Damaged, InputError, printable, written_whole
 
 
 def open_source(location: str, cache_gb: float = 20.0, patience_s: float = 60.0) -> Source:
@@ -25,7 +25,7 @@ def open_source(location: str, cache_gb: float = 20.0, patience_s: float = 60.0)
     if suffix == ".zip":
         return Zip(location, cache_gb, patience_s)
     remote = is_remote(location)
-    packed = not remote and any(Path(location).expanduser().glob("*.tar"))
+    packed = not remote and Path(location).expanduser().is_dir() and local_shards(Path(location).expanduser())
     if suffix == ".tar" or "*" in location or "{" in location or packed:
         return Shards(location, cache_gb, patience_s)
     if not remote and not Path(location).expanduser().exists():
@@ -88,7 +88,7 @@ def told(seen: Sequence[Seen]) -> str:
     if damaged:
         lines.append(f"not usable: {counted(x.reason for x in damaged)}")
         lines += [f"  {x.name}: {x.reason}: {x.detail}" for x in damaged]
-    return "\n".join(lines)
+    return "\n".join(printable(line) for line in lines)
 
 
 _QUANTILES = {"least": 0.0, "5%": 0.05, "median": 0.5, "95%": 0.95, "greatest": 1.0}
@@ -121,8 +121,14 @@ class Reduction(Dataset[Packed]):
             return Packed(name, b"", Skip(index, name, error.reason, str(error)))
         content = io.BytesIO()
         image.save(content, "JPEG", quality=self.quality)
-        stem = PurePosixPath(name).stem.replace(".", "_")  # WebDataset takes all after the first dot for the suffix
-        return Packed(f"{index:08d}_{stem}.jpg", content.getvalue())
+        stem = _short(
+            PurePosixPath(name).stem.replace(".", "_")
+        )  # WebDataset takes all after the first dot for the suffix
+        return Packed(f"{index:08d}_{_short(stem)}.jpg", content.getvalue())
+
+
+def _short(stem: str) -> str:
+    return stem.encode()[:80].decode(errors="ignore")  # a name in a ustar header has 100 bytes
 
 
 def pack(

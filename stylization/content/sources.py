@@ -4,13 +4,14 @@ import hashlib
 import importlib.util
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stylization.content.files import Cache, fetch, find_files, is_remote
+from stylization.content.files import Cache, fetch, find_files, is_remote, read_whole
+from stylization.content.names import is_hidden, is_picture
 from stylization.errors import Damaged, InputError
 from stylization.images import SUFFIXES
 
@@ -66,12 +67,18 @@ class Files:
         return Path(os.fsdecode(bytes(self.paths[index])))
 
     def name(self, index: int) -> str:
+        return self._name(index).decode(errors="backslashreplace")
+
+    def _name(self, index: int) -> bytes:
         path = self.path(index)
-        return str(path.relative_to(self.root)) if self.root else path.name
+        return os.fsencode(path.relative_to(self.root) if self.root else path.name)
 
     def read(self, index: int) -> bytes:
         try:
-            return self.path(index).read_bytes()
+            self._name(index).decode()
+            return read_whole(self.path(index))
+        except UnicodeDecodeError:  # no record of the run could name it
+            raise Damaged(f"cannot read {self.name(index)}: its name is not UTF-8; rename it", "unreadable") from None
         except OSError as error:
             raise Damaged(f"cannot read {self.path(index)}: {error.strerror or error}", "unreadable") from None
 
@@ -136,25 +143,39 @@ def folder(path: str | Path, cache_gb: float = 20.0, patience_s: float = 60.0) -
     """All pictures below a folder, local or behind a URL, sorted by path. Raises `InputError` if there are none."""
     sought = f"(looked for {' '.join(sorted(SUFFIXES))})"
     if is_remote(str(path)):
-        urls = [url for url in find_files(str(path), patience_s) if PurePosixPath(url).suffix.lower() in SUFFIXES]
+        base = str(path).rstrip("/") + "/"
+        urls = [url for url in find_files(str(path), patience_s) if is_picture(url.removeprefix(base))]
         if not urls:
             raise InputError(f"no picture listed below {path} {sought}")
         return RemoteFiles(urls, str(path), cache_gb, patience_s)
     root = Path(path).expanduser()
     if not root.is_dir():
         raise InputError(f"no folder of content images at {root}")
-    refused: list[OSError] = []
-    paths = sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(root, onerror=refused.append, followlinks=True)
-        for name in names
-        if PurePosixPath(name).suffix.lower() in SUFFIXES
-    )
-    if refused:
-        raise InputError(f"cannot read {refused[0].filename}: {refused[0].strerror}")
+    paths = _pictures_below(root)
     if not paths:
         raise InputError(f"no picture below {root} {sought}")
     return Files(paths, root)
+
+
+def _pictures_below(root: Path) -> list[Path]:
+    """What is named like a picture below a folder, sorted; it may turn out to be a pipe, or a folder itself.
+
+    Hidden files and folders are left out. Each folder is entered once, however many links lead to it.
+    """
+    refused: list[OSError] = []
+    entered: set[tuple[int, int]] = set()
+    paths: list[Path] = []
+    for parent, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
+        facts = Path(parent).stat()
+        if (facts.st_dev, facts.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((facts.st_dev, facts.st_ino))
+        paths += [Path(parent) / name for name in (*names, *folders) if is_picture(name)]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+    if refused:
+        raise InputError(f"cannot read {refused[0].filename}: {refused[0].strerror}")
+    return sorted(paths)
 
 
 def train_samples() -> Files:

@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 from stylization import images
 from stylization.content.sources import Source
 from stylization.errors import Damaged, InputError
+from stylization.text import csv_cell
 
 Cut = tuple[float, float, float, bool]  # left, top and side in a picture's pixels, and whether to flip
 
@@ -48,7 +49,8 @@ def as_csv(skips: Sequence[Skip]) -> bytes:
         if skip.image in seen:
             continue
         seen.add(skip.image)
-        writer.writerow((skip.image, skip.reason, times[skip.image], skip.n, skip.detail))
+        detail = csv_cell(skip.detail)
+        writer.writerow((csv_cell(skip.image), skip.reason, times[skip.image], skip.n, detail))
     return text.getvalue().encode()
 
 
