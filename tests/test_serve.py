@@ -284,7 +284,7 @@ def test_an_upload_that_does_not_end_is_given_up(models: dict[str, Model]) -> No
         socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1])), timeout=10) as connection,
     ):
         connection.sendall(
-            b"POST /stylize HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n"
+            b"POST /stylize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n"
             b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
         )
         assert connection.recv(4096).startswith(b"HTTP/1.1 408")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from PIL import Image, ImageCms, ImageOps
 
 from stylization.errors import Damaged
+from stylization.images import formats
 from stylization.images.metadata import stripped
 from stylization.images.pictures import SRGB, encoded, naming_damage, opened, without_opacity
 
@@ -40,6 +41,11 @@ class Upload:
         """The photograph repainted, as a file with its own EXIF, colour profile and opacity."""
         picture, options = restored(picture, self.photo, self.image_format)
         return encoded(picture, self.image_format, options)
+
+
+def check_upload(head: bytes) -> None:
+    """Raise `Damaged` if a file that begins with these `HEAD_BYTES` is not a picture in a supported format."""
+    formats.detected(head, NAME)
 
 
 def read_upload(content: bytes, max_pixels: int, size_px: int | None = None) -> Upload:

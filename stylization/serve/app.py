@@ -1,7 +1,7 @@
 """The page and the API: what can be asked for, and how it is refused."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +18,9 @@ from stylization import images
 from stylization.blending import KeepColors
 from stylization.conditions import Mixture
 from stylization.errors import Damaged, InputError
+from stylization.serve.guard import HostCheck, LingeringClose
 from stylization.serve.models import LEAST_SCALE, Facts, Model, mixture, sample
-from stylization.serve.queue import Cut, CutResponse, Limits, Queue, QueuedRoute
+from stylization.serve.queue import Limits, Queue, QueuedRoute, Stop
 
 FOLDER = Path(__file__).parent
 ONLY_FROM_HERE = (  # what the page may load: nothing of any other server
@@ -68,8 +69,11 @@ class Static(StaticFiles):
         return response
 
 
-def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
-    """The page at `/`, the API beside it, and its description at `/openapi.json`."""
+def application(models: Mapping[str, Model], limits: Limits, allowed_hosts: Collection[str] = ()) -> FastAPI:
+    """The page at `/`, the API beside it, and its description at `/openapi.json`.
+
+    Requests are answered under the address of the server and the names in `allowed_hosts`.
+    """
     app = FastAPI(
         title="stylization",
         description=f"Trained generators repaint photographs. An upload may have {limits.max_bytes / 1e6:g} MB and "
@@ -79,12 +83,14 @@ def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
         redoc_url=None,
     )
     app.state.queue = Queue(limits)
+    app.add_middleware(HostCheck, allowed_hosts=allowed_hosts)
+    app.add_middleware(LingeringClose, max_bytes=2 * limits.max_bytes, max_seconds=limits.max_upload_seconds)
+    _add_health(app)
     _add_page(app, models, limits)
     _add_models(app, models)
     _add_stylize(app, models, limits)
     app.add_exception_handler(RequestValidationError, _refuse_values)
     app.add_exception_handler(Damaged, _refuse_picture)
-    app.add_exception_handler(Cut, _refuse_the_rest)
     app.add_exception_handler(ClientDisconnect, lambda request, error: Response(status_code=499))
     return app
 
@@ -102,9 +108,20 @@ def _refuse_picture(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"{error}{wanted}"}, status)
 
 
-def _refuse_the_rest(request: Request, error: Exception) -> CutResponse:
-    assert isinstance(error, Cut)
-    return CutResponse({"detail": error.detail}, error.status_code)
+class Health(BaseModel):
+    """State of the server."""
+
+    status: str = Field(description="`ok`, whenever the server answers.")
+    num_requests: int = Field(description="How many photographs are waiting or in work.")
+
+
+def _add_health(app: FastAPI) -> None:
+    queue: Queue = app.state.queue
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether the server answers, and how busy it is. Never waits for a photograph."""
+        return Health(status="ok", num_requests=queue.num_requests)
 
 
 def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None:
@@ -162,11 +179,13 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
     refusals = {
         400: "No form that can be read",
         404: "No such model",
-        408: f"The upload took more than {limits.max_upload_seconds:g} seconds",
+        403: "Another name than the server's in Host, or a page of another site in Origin",
+        408: f"The upload took more than {limits.max_upload_seconds:g} seconds, or was the slowest of many",
         413: f"More than {limits.max_bytes / 1e6:g} MB, or more than {limits.max_pixels / 1e6:g} megapixels",
         415: f"No picture, or none of {', '.join(images.UPLOAD_FORMATS)}",
         422: "A damaged picture, a value out of its range, or a mixture that cannot be",
         429: f"{limits.max_requests} requests are waiting already; Retry-After says how many seconds to wait",
+        503: f"Not painted within {limits.max_seconds:g} seconds",
     }
 
     async def stylize(request: Request, wish: Annotated[Wish, Form(media_type="multipart/form-data")]) -> Response:
@@ -177,7 +196,11 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
         """
         model = _known(models, wish.model)
         style = _mixture(models, model, wish.mix) if wish.mix else None
-        media_type, content = await queue.result(partial(_repainted, wish, model, style, limits.max_pixels), request)
+        images.check_upload(await wish.picture.read(images.HEAD_BYTES))
+        await wish.picture.seek(0)
+        with queue.place():
+            work = partial(_repainted, wish, model, style, limits.max_pixels)
+            media_type, content = await queue.result(work, request)
         return Response(content, media_type=media_type, headers={"Cache-Control": "no-store"})
 
     app.router.add_api_route(
@@ -200,7 +223,9 @@ def _mixture(models: Mapping[str, Model], model: Model, mix: str) -> Mixture:
         raise HTTPException(422, f"mix: {error}") from None
 
 
-def _repainted(wish: Wish, model: Model, style: Mixture | None, max_pixels: int) -> tuple[str, bytes]:
+def _repainted(wish: Wish, model: Model, style: Mixture | None, max_pixels: int, stop: Stop) -> tuple[str, bytes]:
     """The media type and the content of the answer."""
+    stop.check()
     upload = images.read_upload(wish.picture.file.read(), max_pixels, wish.size_px)
+    stop.check()
     return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.scale, style)
