@@ -1,6 +1,7 @@
 """Hostile and slow clients of the server are rejected, each in its own time, and keep nobody else waiting."""
 
 import contextlib
+import io
 import socket
 import threading
 import urllib.error
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from serving import Patient, encoded, picture, post, server, write_model
+from serving import Patient, encoded, picture, post, server, write_model, write_several
 from torch import Tensor, nn
 
 from stylization.serve import Limits, Model
@@ -302,6 +304,30 @@ def test_a_client_that_stops_reading_is_dropped(model: Model, monkeypatch: pytes
         opened.connect(("127.0.0.1", int(address.rsplit(":", 1)[1])))
         opened.sendall(head + FORM + b"\r\n" + form)
         assert aborted.wait(30)
+
+
+def test_styles_and_mixtures_are_written_as_on_the_command_line(tmp_path: Path) -> None:
+    from stylization.cli.painting import mixture
+
+    served = load_models([write_several(tmp_path / "three.safetensors", ["ink", "my cat", "waves"])], "cpu")
+    sent = encoded(picture(), "PNG")
+    with server(served) as address, httpx.Client(base_url=address, timeout=30) as client:
+        for written in ("my cat", "my cat=0.6,ink=.4", "my cat=3.,ink=1", "ink,waves", "waves,my cat=2"):
+            answer = post(client, sent, model="my cat", mix=written)
+            assert answer.status_code == 200, answer.text
+            painted = served["ink"].stylizer(Image.open(io.BytesIO(sent)), style=mixture(written))
+            difference = np.abs(np.asarray(Image.open(io.BytesIO(answer.content)), int) - np.asarray(painted, int))
+            assert difference.max() <= 1
+        assert post(client, sent, model="my cat").content == post(client, sent, model="my_cat").content
+        masked = post(client, sent, model="ink", mix="ink=mask.png,waves")
+        assert masked.status_code == 422 and "ink=mask.png: not a weight" in masked.json()["detail"]
+
+
+def test_the_page_rejects_what_is_no_picture_by_itself(client: httpx.Client) -> None:
+    page, script = client.get("/").text, client.get("/static/page.js").text
+    assert 'data-formats="JPEG, PNG, WEBP' in page
+    opening = script[script.index("async function open(file)") :]
+    assert opening.index('!file.type.startsWith("image/")') < opening.index("decoded(")
 
 
 def test_the_command_passes_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:

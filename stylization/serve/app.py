@@ -33,11 +33,11 @@ class Wish(BaseModel, extra="forbid"):
     """What is to be repainted, and how."""
 
     picture: UploadFile = Field(description="The photograph. Its file name is ignored.")
-    model: str = Field(description="A name from `/models`.")
+    model: str = Field(description="A name from `/models`, or a style as on the command line.")
     mix: str | None = Field(
         None,
-        description="Shares of the model and of those it mixes with, by their names; they need not add up to 1, and "
-        "who has none is left out.",
+        description="One style or weights of several of the model's, written as `--style` on the command line. They "
+        "need not add up to 1; a style without a number has weight 1.",
         examples=["mosaic=0.6,ink=0.4"],
     )
     strength: float = Field(1.0, ge=0, le=1, description="From the photograph, 0, to its stylization, 1.")
@@ -132,7 +132,7 @@ def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None
         lstrip_blocks=True,
     ).get_template("page.html")
     facts = [model.facts for model in models.values()]
-    page = template.render(models=facts, limits=limits)
+    page = template.render(models=facts, limits=limits, formats=images.UPLOAD_FORMATS)
     photograph = images.encoded(sample(), "JPEG")
 
     @app.get("/", include_in_schema=False)
@@ -168,6 +168,13 @@ def _add_models(app: FastAPI, models: Mapping[str, Model]) -> None:
         return Response(content, media_type="image/jpeg")
 
 
+def _named(models: Mapping[str, Model], name: str) -> Model:
+    """The model of this name, or the first of this style, which is its name on the command line."""
+    return next(
+        (model for model in models.values() if name not in models and model.facts.style == name), None
+    ) or _known(models, name)
+
+
 def _known(models: Mapping[str, Model], name: str) -> Model:
     if name not in models:
         raise HTTPException(404, f"no model {name}; there are {', '.join(models)}")
@@ -194,7 +201,7 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
         The answer is JPEG, PNG or WebP as the upload was, PNG for other formats; upright, with the photograph's EXIF,
         colour profile and opacity.
         """
-        model = _known(models, wish.model)
+        model = _named(models, wish.model)
         style = _mixture(models, model, wish.mix) if wish.mix else None
         images.check_upload(await wish.picture.read(images.HEAD_BYTES))
         await wish.picture.seek(0)
