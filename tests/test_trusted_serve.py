@@ -75,6 +75,16 @@ def test_a_jpeg_of_many_scans_is_rejected_undecoded_and_one_of_few_is_painted(
     assert response.status_code == 422 and "scans" in response.json()["detail"] and decoded == []
 
 
+@pytest.mark.parametrize("size_px", [None, 60])
+def test_a_jpeg_that_lost_pixels_is_not_painted(client: httpx.Client, size_px: int | None) -> None:
+    whole = encoded(picture((160, 120)), "JPEG", quality=90)
+    half = len(whole) // 2
+    fields = {} if size_px is None else {"size_px": size_px}
+    response = post(client, whole[:half] + bytes(200) + whole[half + 200 :], **fields)
+    assert response.status_code == 422 and "damaged" in response.json()["detail"]
+    assert post(client, whole + b"after the picture", **fields).status_code == 200
+
+
 class Endless(nn.Module):
     """A network that never ends."""
 
