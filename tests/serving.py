@@ -3,7 +3,7 @@
 import io
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from conftest import ARCHITECTURE
 from PIL import Image
 
 from stylization import generators, model_file, normalization
-from stylization.serve import Limits, Model, application, listening
+from stylization.serve import Limits, Model, application, configured, listening
 from stylization.serve.models import THUMBNAIL_PX
 
 TERMS = {"content": 0.5, "style": 0.01, "tv": 0.05, "total": 0.8}
@@ -48,11 +48,15 @@ def write_several(path: Path, styles: list[str], seed: int = 0) -> Path:
 
 
 @contextmanager
-def server(models: Mapping[str, Model], limits: Limits | None = None) -> Iterator[str]:
+def server(
+    models: Mapping[str, Model], limits: Limits | None = None, allowed_hosts: Sequence[str] = ()
+) -> Iterator[str]:
     """The address of a server in a thread."""
     with listening("127.0.0.1", 0) as listener:
-        app = application(models, limits or Limits())
-        running = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+        app = application(models, limits or Limits(), allowed_hosts)
+        settings = configured(app, limits or Limits())
+        settings.timeout_graceful_shutdown = 1
+        running = uvicorn.Server(settings)
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not running.started:

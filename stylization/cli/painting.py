@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from stylization import mixtures
 from stylization.cli import filming
 from stylization.errors import Damaged, InputError, printable, tell
 
@@ -179,23 +180,16 @@ def mixture(text: str | None) -> str | dict[str, Any] | None:
     """What --style says: one style, or the share of each of several, a number or a mask's file."""
     if text is None or ("," not in text and "=" not in text):
         return text
-    shares: dict[str, Any] = {}
-    for part in text.split(","):
-        name, equals, share = part.partition("=")
-        if name in shares or (equals and not share):
-            raise InputError(f"--style {text}: write it as mosaic=0.6,ink=0.4")
-        shares[name] = (float(share) if _is_number(share) else _map(share)) if equals else None
-    return shares
+    return {
+        name: share if share is None else float(share) if mixtures.is_number(share) else _map(share)
+        for name, share in mixtures.shares(text).items()
+    }
 
 
 def mask_names(style: str | None) -> list[str]:
     """The masks' files in what --style says."""
-    shares = (part.partition("=")[2] for part in (style or "").split(","))
-    return [share for share in shares if share and not _is_number(share)]
-
-
-def _is_number(text: str) -> bool:
-    return bool(re.fullmatch(r"\d*\.?\d+", text))
+    shares = mixtures.shares(style).values() if style and "=" in style else ()
+    return [share for share in shares if share and not mixtures.is_number(share)]
 
 
 def _map(name: str) -> Any:

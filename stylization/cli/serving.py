@@ -30,6 +30,17 @@ def add(commands: Commands) -> None:
     command.add_argument("--max-mb", type=int, default=50, help="megabytes of an upload (50)")
     command.add_argument("--max-megapixels", type=int, default=50, help="of its picture (50)")
     command.add_argument("--max-requests", type=int, default=8, help="waiting or in work at a time (8)")
+    command.add_argument(
+        "--max-seconds", type=int, default=60, help="seconds that a photograph may wait and be painted (default: 60)"
+    )
+    command.add_argument(
+        "--allowed-host",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="another name that browsers may use for this server, e.g. paint.example.org behind a proxy; repeatable "
+        "(default: the address of the connection, localhost on this machine, --host)",
+    )
     command.set_defaults(run=_serve)
 
 
@@ -37,7 +48,7 @@ def _serve(options: argparse.Namespace) -> None:
     needed = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
     if missing := [package for module, package in needed.items() if find_spec(module) is None]:
         raise InputError(f"serve needs {', '.join(missing)}: pip install 'stylization[serve]'")
-    for name in ("max_mb", "max_megapixels", "max_requests"):
+    for name in ("max_mb", "max_megapixels", "max_requests", "max_seconds"):
         if getattr(options, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} must be 1 at least")
     if not 0 <= options.port <= 65535:
@@ -48,5 +59,6 @@ def _serve(options: argparse.Namespace) -> None:
         max_bytes=options.max_mb * 1_000_000,
         max_pixels=options.max_megapixels * 1_000_000,
         max_requests=options.max_requests,
+        max_seconds=options.max_seconds,
     )
-    serve(options.models, options.host, options.port, options.device, limits)
+    serve(options.models, options.host, options.port, options.device, limits, options.allowed_host)

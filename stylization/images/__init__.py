@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
 from stylization.images.files import check_output, check_suffix, paired_paths
+from stylization.images.formats import HEAD_BYTES, SUFFIXES
 from stylization.images.formats import PILLOW_FORMATS as UPLOAD_FORMATS
-from stylization.images.formats import SUFFIXES
 from stylization.images.masks import mask_shares, read_mask, resized_mask
 from stylization.images.photographs import MAX_MEGAPIXELS, Photograph, as_image, quantized
 from stylization.images.pictures import encoded, read, save, shrink, without_opacity
 from stylization.images.resizing import enlarged, enlarged_pixels, resized, resized_pixels, to_16_bits
-from stylization.images.uploads import Upload, read_upload
+from stylization.images.uploads import Upload, check_upload, read_upload
 
 if TYPE_CHECKING:
     from stylization.images.crops import ENOUGH, Encoded, square
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENOUGH",
+    "HEAD_BYTES",
     "MAX_MEGAPIXELS",
     "SUFFIXES",
     "UPLOAD_FORMATS",
@@ -32,6 +33,7 @@ __all__ = [
     "as_image",
     "check_output",
     "check_suffix",
+    "check_upload",
     "contact_sheet",
     "encoded",
     "enlarged",

@@ -5,11 +5,13 @@ import io
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import pyvips
 from PIL import Image, ImageCms, ImageOps
 
 from stylization.errors import Damaged
+from stylization.images import formats
 from stylization.images.metadata import stripped
-from stylization.images.pictures import SRGB, encoded, naming_damage, opened, without_opacity
+from stylization.images.pictures import SRGB, encoded, harmless, naming_damage, opened, without_opacity
 
 SENT_BACK = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}  # an MPO is a JPEG with more behind it
 NAME = "the upload"
@@ -42,6 +44,11 @@ class Upload:
         return encoded(picture, self.image_format, options)
 
 
+def check_upload(head: bytes) -> None:
+    """Raise `Damaged` if a file that begins with these `HEAD_BYTES` is not a picture in a supported format."""
+    formats.detected(head, NAME)
+
+
 def read_upload(content: bytes, max_pixels: int, size_px: int | None = None) -> Upload:
     """The photograph in a file, its long side reduced to `size_px` if it is longer.
 
@@ -53,11 +60,22 @@ def read_upload(content: bytes, max_pixels: int, size_px: int | None = None) -> 
             raise Damaged(
                 f"{NAME} is {width} x {height} pixels: {max_pixels / 1e6:g} megapixels are the most", "too large"
             )
+        if image.format in ("JPEG", "MPO"):
+            _check_jpeg(content)
         image_format = SENT_BACK.get(str(image.format), "PNG")
         if size_px is not None:
             image.draft(None, (size_px, size_px))  # a JPEG decodes to 1/2, 1/4, 1/8 for less
         photo = photo_of(image)
     return Upload(photo if size_px is None else _reduced(photo, size_px), image_format)
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Raise `Damaged` for a JPEG that libjpeg warns of: Pillow hides what it says of lost pixels."""
+    try:
+        pyvips.Operation.call("jpegload_buffer", content, fail_on="warning", access="sequential").avg()
+    except pyvips.Error as error:
+        if not harmless(str(error)):
+            raise Damaged(f"{NAME} is damaged: {str(error.detail).strip().split(chr(10))[0]}", "corrupt") from None
 
 
 def _reduced(photo: Photo, size_px: int) -> Photo:

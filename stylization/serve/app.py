@@ -1,7 +1,7 @@
 """The page and the API: what can be asked for, and how it is refused."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,8 +18,9 @@ from stylization import images
 from stylization.blending import KeepColors
 from stylization.conditions import Mixture
 from stylization.errors import Damaged, InputError
+from stylization.serve.guard import HostCheck, LingeringClose
 from stylization.serve.models import LEAST_SCALE, Facts, Model, mixture, sample
-from stylization.serve.queue import Cut, CutResponse, Limits, Queue, QueuedRoute
+from stylization.serve.queue import Limits, Queue, QueuedRoute, Stop
 
 FOLDER = Path(__file__).parent
 ONLY_FROM_HERE = (  # what the page may load: nothing of any other server
@@ -32,11 +33,11 @@ class Wish(BaseModel, extra="forbid"):
     """What is to be repainted, and how."""
 
     picture: UploadFile = Field(description="The photograph. Its file name is ignored.")
-    model: str = Field(description="A name from `/models`.")
+    model: str = Field(description="A name from `/models`, or a style as on the command line.")
     mix: str | None = Field(
         None,
-        description="Shares of the model and of those it mixes with, by their names; they need not add up to 1, and "
-        "who has none is left out.",
+        description="One style or weights of several of the model's, written as `--style` on the command line. They "
+        "need not add up to 1; a style without a number has weight 1.",
         examples=["mosaic=0.6,ink=0.4"],
     )
     strength: float = Field(1.0, ge=0, le=1, description="From the photograph, 0, to its stylization, 1.")
@@ -68,8 +69,11 @@ class Static(StaticFiles):
         return response
 
 
-def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
-    """The page at `/`, the API beside it, and its description at `/openapi.json`."""
+def application(models: Mapping[str, Model], limits: Limits, allowed_hosts: Collection[str] = ()) -> FastAPI:
+    """The page at `/`, the API beside it, and its description at `/openapi.json`.
+
+    Requests are answered under the address of the server and the names in `allowed_hosts`.
+    """
     app = FastAPI(
         title="stylization",
         description=f"Trained generators repaint photographs. An upload may have {limits.max_bytes / 1e6:g} MB and "
@@ -79,12 +83,14 @@ def application(models: Mapping[str, Model], limits: Limits) -> FastAPI:
         redoc_url=None,
     )
     app.state.queue = Queue(limits)
+    app.add_middleware(HostCheck, allowed_hosts=allowed_hosts)
+    app.add_middleware(LingeringClose, max_bytes=2 * limits.max_bytes, max_seconds=limits.max_upload_seconds)
+    _add_health(app)
     _add_page(app, models, limits)
     _add_models(app, models)
     _add_stylize(app, models, limits)
     app.add_exception_handler(RequestValidationError, _refuse_values)
     app.add_exception_handler(Damaged, _refuse_picture)
-    app.add_exception_handler(Cut, _refuse_the_rest)
     app.add_exception_handler(ClientDisconnect, lambda request, error: Response(status_code=499))
     return app
 
@@ -102,9 +108,20 @@ def _refuse_picture(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": f"{error}{wanted}"}, status)
 
 
-def _refuse_the_rest(request: Request, error: Exception) -> CutResponse:
-    assert isinstance(error, Cut)
-    return CutResponse({"detail": error.detail}, error.status_code)
+class Health(BaseModel):
+    """State of the server."""
+
+    status: str = Field(description="`ok`, whenever the server answers.")
+    num_requests: int = Field(description="How many photographs are waiting or in work.")
+
+
+def _add_health(app: FastAPI) -> None:
+    queue: Queue = app.state.queue
+
+    @app.get("/health")
+    async def health() -> Health:
+        """Whether the server answers, and how busy it is. Never waits for a photograph."""
+        return Health(status="ok", num_requests=queue.num_requests)
 
 
 def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None:
@@ -115,7 +132,7 @@ def _add_page(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> None
         lstrip_blocks=True,
     ).get_template("page.html")
     facts = [model.facts for model in models.values()]
-    page = template.render(models=facts, limits=limits)
+    page = template.render(models=facts, limits=limits, formats=images.UPLOAD_FORMATS)
     photograph = images.encoded(sample(), "JPEG")
 
     @app.get("/", include_in_schema=False)
@@ -151,6 +168,13 @@ def _add_models(app: FastAPI, models: Mapping[str, Model]) -> None:
         return Response(content, media_type="image/jpeg")
 
 
+def _named(models: Mapping[str, Model], name: str) -> Model:
+    """The model of this name, or the first of this style, which is its name on the command line."""
+    return next(
+        (model for model in models.values() if name not in models and model.facts.style == name), None
+    ) or _known(models, name)
+
+
 def _known(models: Mapping[str, Model], name: str) -> Model:
     if name not in models:
         raise HTTPException(404, f"no model {name}; there are {', '.join(models)}")
@@ -162,11 +186,13 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
     refusals = {
         400: "No form that can be read",
         404: "No such model",
-        408: f"The upload took more than {limits.max_upload_seconds:g} seconds",
+        403: "Another name than the server's in Host, or a page of another site in Origin",
+        408: f"The upload took more than {limits.max_upload_seconds:g} seconds, or was the slowest of many",
         413: f"More than {limits.max_bytes / 1e6:g} MB, or more than {limits.max_pixels / 1e6:g} megapixels",
         415: f"No picture, or none of {', '.join(images.UPLOAD_FORMATS)}",
         422: "A damaged picture, a value out of its range, or a mixture that cannot be",
         429: f"{limits.max_requests} requests are waiting already; Retry-After says how many seconds to wait",
+        503: f"Not painted within {limits.max_seconds:g} seconds",
     }
 
     async def stylize(request: Request, wish: Annotated[Wish, Form(media_type="multipart/form-data")]) -> Response:
@@ -175,9 +201,13 @@ def _add_stylize(app: FastAPI, models: Mapping[str, Model], limits: Limits) -> N
         The answer is JPEG, PNG or WebP as the upload was, PNG for other formats; upright, with the photograph's EXIF,
         colour profile and opacity.
         """
-        model = _known(models, wish.model)
+        model = _named(models, wish.model)
         style = _mixture(models, model, wish.mix) if wish.mix else None
-        media_type, content = await queue.result(partial(_repainted, wish, model, style, limits.max_pixels), request)
+        images.check_upload(await wish.picture.read(images.HEAD_BYTES))
+        await wish.picture.seek(0)
+        with queue.place():
+            work = partial(_repainted, wish, model, style, limits.max_pixels)
+            media_type, content = await queue.result(work, request)
         return Response(content, media_type=media_type, headers={"Cache-Control": "no-store"})
 
     app.router.add_api_route(
@@ -200,7 +230,9 @@ def _mixture(models: Mapping[str, Model], model: Model, mix: str) -> Mixture:
         raise HTTPException(422, f"mix: {error}") from None
 
 
-def _repainted(wish: Wish, model: Model, style: Mixture | None, max_pixels: int) -> tuple[str, bytes]:
+def _repainted(wish: Wish, model: Model, style: Mixture | None, max_pixels: int, stop: Stop) -> tuple[str, bytes]:
     """The media type and the content of the answer."""
+    stop.check()
     upload = images.read_upload(wish.picture.file.read(), max_pixels, wish.size_px)
+    stop.check()
     return upload.media_type, model.repainted(upload, wish.strength, wish.keep_colors, wish.scale, style)

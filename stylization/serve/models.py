@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from pydantic import BaseModel, Field, ValidationError
 
-from stylization import images
+from stylization import images, mixtures
 from stylization.blending import KeepColors
 from stylization.conditions import Mixture, conditional
 from stylization.errors import InputError
@@ -20,7 +20,6 @@ from stylization.stylizer import Stylizer, load
 
 LEAST_SCALE = 0.375  # a long side of 2048 px: the memory of a generator grows with its square
 THUMBNAIL_PX = 288
-SHARE = re.compile(r"\s*(?P<name>[\w.-]+)\s*=\s*(?P<share>-?([0-9]+\.?[0-9]*|\.[0-9]+))\s*")
 
 
 class Facts(BaseModel):
@@ -128,23 +127,26 @@ def _facts(stylizer: Stylizer, style: str | None) -> Facts:
 
 
 def mixture(models: Mapping[str, Model], model: Model, text: str) -> dict[str, float]:
-    """The mixture that a request wrote down, as its stylizer wants it. Raises `InputError`."""
+    """The mixture in a request, by the names of its stylizer's styles. Raises `InputError`."""
     known = [model.facts.name, *model.facts.mixes_with]
-    shares: dict[str, float] = {}
-    for part in text.split(","):
-        written = SHARE.fullmatch(part)
-        if written is None or written["name"] in shares:
-            raise InputError(f"{text[:200]!r}: write the share of each once, as in mosaic=0.6,ink=0.4")
-        if written["name"] not in known:
+    styles = {models[name].facts.style: name for name in known}
+    weights: dict[str, float] = {}
+    for written, share in mixtures.shares(text).items():
+        name = written if written in known else styles.get(written)
+        if name is None:
             there = f"there {'are' if known[1:] else 'is'} {', '.join(known)}"
-            raise InputError(f"no {written['name']} to mix here; {there}")
-        shares[written["name"]] = float(written["share"])
-    total = sum(shares.values())
-    if min(shares.values()) < 0 or not 0 < total < math.inf:
+            raise InputError(f"no {written} to mix here; {there}")
+        if share is not None and not mixtures.is_number(share):
+            raise InputError(f"{written}={share[:200]}: not a weight; write it as mosaic=0.6,ink=0.4")
+        if name in weights:
+            raise InputError(f"{text[:200]!r}: write it as mosaic=0.6,ink=0.4, each style once")
+        weights[name] = 1.0 if share is None else float(share)
+    total = sum(weights.values())
+    if min(weights.values()) < 0 or not 0 < total < math.inf:
         raise InputError("shares must not be negative, and add up to more than nothing")
     if model.style is None:
         return {}  # a generator of one style is asked for none
-    return {models[name].facts.style: share / total for name, share in shares.items()}
+    return {models[name].facts.style: weight / total for name, weight in weights.items()}
 
 
 def sample() -> Image.Image:

@@ -9,20 +9,33 @@ from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from stylization.errors import InputError
 from stylization.serve.app import application
 from stylization.serve.models import load_models
+from stylization.serve.protocol import Protocol
 from stylization.serve.queue import Limits
 
 
-def serve(models: Sequence[Path], host: str, port: int, device: str, limits: Limits) -> None:
+def serve(
+    models: Sequence[Path], host: str, port: int, device: str, limits: Limits, allowed_hosts: Sequence[str] = ()
+) -> None:
     """Serve the models until the process is interrupted; print the address when ready. Raises `InputError`."""
     with contextlib.suppress(KeyboardInterrupt), listening(host, port) as listener:
-        app = application(load_models(models, device), limits)
+        app = application(load_models(models, device), limits, [host, *allowed_hosts])
         name, port = listener.getsockname()[:2]
         print(f"http://{f'[{name}]' if ':' in name else name}:{port}  (Ctrl-C ends it)", flush=True)
-        _Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
+        _Server(configured(app, limits)).run(sockets=[listener])
+
+
+def configured(app: FastAPI, limits: Limits) -> uvicorn.Config:
+    """Settings of uvicorn for the application, with the limits of its connections."""
+
+    class Limited(Protocol):
+        max_header_seconds = limits.max_header_seconds
+
+    return uvicorn.Config(app, http=Limited, ws="none", lifespan="off", log_level="warning", access_log=False)
 
 
 class _Server(uvicorn.Server):

@@ -6,6 +6,7 @@ import {Previews, decoded, stylize} from "./requests.js";
 import {arrange, divide, place, reveal, show, view} from "./views.js";
 
 const STROKES = [["finest", 0.5], ["fine", 0.7], ["medium", 1], ["broad", 1.5], ["broadest", 2]]; // scale
+const FORMATS = document.body.dataset.formats; // a file of unknown type is left to the server
 const HINTS = {
   "": "The colours are those of the style.",
   luminance: "The photograph's own colours; only lightness is repainted.",
@@ -30,6 +31,7 @@ let num_opened = 0, num_refreshed = 0; // what is overtaken by the next stops
 async function open(file) {
   if (!file) return;
   tell("");
+  if (file.type && !file.type.startsWith("image/")) return tell(`${file.name} is not a picture: choose a ${FORMATS} file.`);
   if (file.size > document.body.dataset.maxBytes) return tell(`${file.name} is larger than the server takes.`);
   say("Reading the picture");
   const turn = ++num_opened;
