@@ -31,8 +31,9 @@ from stylization.content.stream import held_out
 from stylization.distillation.fidelity import CONTENT, CONTENT_LAYER, STYLE_WEIGHT, TOTAL, gradients
 from stylization.distillation.matching import cosines
 from stylization.distillation.networks import LAYERS
-from stylization.errors import clear_errors, written_whole
+from stylization.errors import clear_errors
 from stylization.evaluation import mean_terms
+from stylization.files import atomic_write
 from stylization.generators import Johnson
 from stylization.loss_networks import compact, vgg16
 from stylization.loss_networks.vgg import VGG
@@ -103,7 +104,7 @@ def trained(network: VGG, style: Tensor, source: Source, cache: Path | None) -> 
     else:
         state = train(network, style, source)
         if path is not None:
-            with written_whole(path) as file:
+            with atomic_write(path) as file:
                 file.write(save(state))
     generators = {}
     for step in STEPS:

@@ -23,8 +23,9 @@ from torch import Tensor
 
 from stylization import images, pytorch_examples, styles
 from stylization.configuration import built_content, composed, plain
-from stylization.errors import InputError, clear_errors, written_whole
+from stylization.errors import InputError, clear_errors
 from stylization.evaluation import mean_terms
+from stylization.files import atomic_write
 from stylization.iterative import optimize
 from stylization.loss_networks import vgg16
 from stylization.loss_networks.vgg import VGG
@@ -148,7 +149,7 @@ def curve(photograph: Tensor, objective: Objective, num_steps: int, cache: Path)
         return known
     totals: list[float] = []
     optimize(photograph, [objective], num_steps, start="noise", watch=lambda step, terms: totals.append(terms["total"]))
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(totals).encode())
     return totals
 

@@ -8,10 +8,8 @@ import signal
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, NoReturn
+from typing import NoReturn
 
 _REFUSALS = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -88,13 +86,6 @@ def _leave(message: str, status: int = 2) -> NoReturn:
 def tell(line: object) -> None:
     """Print a line on stderr."""
     print(printable(line), file=sys.stderr, flush=True)
-
-
-def written_whole(path: Path) -> AbstractContextManager[BinaryIO]:
-    """`files.atomic_write`, under its earlier name."""
-    from stylization.files import atomic_write
-
-    return atomic_write(path)
 
 
 @contextlib.contextmanager

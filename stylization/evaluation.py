@@ -17,7 +17,8 @@ from tqdm import tqdm
 from stylization import images, model_file, runs
 from stylization.content import train_samples
 from stylization.content.stream import held_out
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.iterative import kept_pictures, optimize
 from stylization.metrics import OF_GENERATORS, OF_PICTURES, meters, readings
 from stylization.normalization import freeze_statistics, norms, set_statistics
@@ -125,9 +126,9 @@ def iterative(settings: RunSettings, objective: Objective, content: Tensor, num_
                 seconds += time.perf_counter() - started
         with torch.inference_mode():
             terms = mean_terms(objective, torch.cat(made), content)
-        with written_whole(pictures) as file:
+        with atomic_write(pictures) as file:
             file.write(save({"stylized": torch.cat(made)}))
-        with written_whole(facts) as file:
+        with atomic_write(facts) as file:
             made_of = {"terms": terms, "num_steps": num_steps, "seconds_per_image": seconds / len(content), **told}
             file.write(json.dumps(made_of, indent=2).encode() + b"\n")
     known = read_json(facts) | {"pictures": str(pictures.resolve())}

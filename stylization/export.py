@@ -16,7 +16,8 @@ from torch.fx import GraphModule
 
 from stylization import model_file
 from stylization.conditions import Mixture, conditional
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.generators.blocks import Generator
 from stylization.normalization import Norm, with_one_style
 from stylization.stylizer import load
@@ -54,7 +55,7 @@ def export(model: str | Path, output: Path, to: Target, half: bool = False, styl
         stylizer.ask(dict.fromkeys(stylizer.styles, 1.0), strength=0.7)  # something to compare them by
     kept = _in_half(generator) if half else generator
     serialized, opened = _WAYS[to]
-    with written_whole(output) as file:
+    with atomic_write(output) as file:
         file.write(serialized(kept, description))
         file.flush()
         rounded = copy.deepcopy(kept).float()

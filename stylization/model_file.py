@@ -14,7 +14,8 @@ from torch.nn import Identity, Module
 from typing_extensions import TypedDict
 
 from stylization import generators, runs, stopped
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.generators.blocks import Generator
 from stylization.models import BUNDLED
 from stylization.normalization import Conditional, Norm, norms
@@ -39,7 +40,7 @@ def write(path: Path, generator: Module, architecture: Mapping[str, Any], facts:
     `architecture` holds the `generator` and `norm` sections of the run's configuration, `facts` whatever describes
     the training (style, steps, terms, ...); both must be plain JSON values.
     """
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(serialized(generator, _description(architecture, facts)))
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from stylization import images
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.images import Cell
 from stylization.iterative import optimize
 from stylization.objective import Objective
@@ -57,6 +58,6 @@ def write_option(folder: Path, picture: str, size_px: int, weight: float) -> Pat
         "  weights:",
         f"    style: {float(weight)}",
     )
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(("\n".join(lines) + "\n").encode())
     return path

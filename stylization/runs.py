@@ -13,7 +13,8 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.schema import Count, Number, Text, check, read_json, read_text
 
 MODEL = "model.safetensors"
@@ -200,7 +201,7 @@ def read_evaluation(folder: Path) -> Evaluation:
 
 def write_evaluation(folder: Path, evaluation: Evaluation) -> None:
     """Write what `read_evaluation` reads."""
-    with written_whole(folder / EVALUATION) as file:
+    with atomic_write(folder / EVALUATION) as file:
         file.write(json.dumps(evaluation, indent=2).encode() + b"\n")
 
 

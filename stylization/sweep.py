@@ -21,7 +21,8 @@ import yaml
 from tqdm import tqdm
 from typing_extensions import TypedDict
 
-from stylization.errors import InputError, on_interruption, printable, written_whole
+from stylization.errors import InputError, on_interruption, printable
+from stylization.files import atomic_write
 from stylization.launch import TRAIN, num_cores
 from stylization.overrides import assigned, check_key, check_value, check_word
 from stylization.runs import CHECKPOINTS, LAST, SUMMARY
@@ -248,7 +249,7 @@ class Local:
                 before, now = begun["fixed"].get(key), self.sweep.fixed.get(key)
                 if before != now:
                     raise InputError(f"{self.folder} was begun with {key}={before}, now it is {now}: give --output")
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             ours = {"fixed": self.sweep.fixed, "words": list(self.sweep.words)}
             about = {"description": self.sweep.description, "vary": self.sweep.vary}
             file.write(json.dumps(about | ours, indent=2).encode() + b"\n")

@@ -13,7 +13,7 @@ from lightning.pytorch.profilers import Profiler
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stylization.errors import written_whole
+from stylization.files import atomic_write
 from stylization.normalization import norms
 from stylization.training import Training
 
@@ -120,7 +120,7 @@ class Profile(Profiler):
         if self.tracer is not None:
             self.tracer.stop()
             if self._is_rank_zero:
-                with written_whole(self.folder / "trace.json") as file:
+                with atomic_write(self.folder / "trace.json") as file:
                     self.tracer.export_chrome_trace(file.name)
             self.tracer = None
 
@@ -134,7 +134,7 @@ class Profile(Profiler):
         for hook in self.hooks:
             hook.remove()
         if self._is_rank_zero and self.hooks:
-            with written_whole(self.folder / "profile.md") as file:
+            with atomic_write(self.folder / "profile.md") as file:
                 file.write(self.table().encode())
             left = [str(path) for name in ("profile.md", "trace.json") if (path := self.folder / name).exists()]
             print(f"\n{self.table()}\n{', '.join(left)}", flush=True)

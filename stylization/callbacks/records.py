@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from stylization.content import Content
 from stylization.content.stream import as_csv
-from stylization.errors import printable, written_whole
+from stylization.errors import printable
+from stylization.files import atomic_write
 from stylization.launch import gathered
 from stylization.runs import METRICS, SETTINGS
 
@@ -48,7 +49,7 @@ class Metrics(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        with written_whole(self.folder / SETTINGS) as file:
+        with atomic_write(self.folder / SETTINGS) as file:
             file.write(json.dumps(params, indent=2).encode() + b"\n")
 
     @rank_zero_only
@@ -62,7 +63,7 @@ class Metrics(Logger):
                 csv.DictWriter(file, self.columns).writerow(row)
             return
         self.columns = sorted({column for row in self.rows for column in row})
-        with written_whole(self.path) as whole:
+        with atomic_write(self.path) as whole:
             text = io.TextIOWrapper(whole, newline="", write_through=True)
             writer = csv.DictWriter(text, self.columns)
             writer.writeheader()
@@ -100,5 +101,5 @@ class Skipped(pl.Callback):
         if not self.num_written:
             tqdm.write(printable(f"skipped {skips[0].detail} ({self.path} will name all such images)"), file=sys.stderr)
         self.num_written = len(skips)
-        with written_whole(self.path) as file:
+        with atomic_write(self.path) as file:
             file.write(as_csv(skips))

@@ -17,7 +17,8 @@ from torch import Tensor
 from stylization import images, model_file
 from stylization.callbacks.progress import evaluating
 from stylization.content import Content
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.launch import check_agreement, gathered, rank
 from stylization.provenance import git_revision, versions
 from stylization.runs import SUMMARY
@@ -143,7 +144,7 @@ class Summary(pl.Callback):
                 self.facts[name] = {**self.before.get(name, {}), **by_style}
         architecture = {"generator": self.config["generator"], "norm": self.config["norm"]}
         model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
-        with written_whole(self.folder / SUMMARY) as file:
+        with atomic_write(self.folder / SUMMARY) as file:
             file.write(json.dumps(self.facts, indent=2).encode() + b"\n")
 
     def _check_weights(self, module: pl.LightningModule) -> None:

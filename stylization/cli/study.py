@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stylization.errors import InputError, printable, tell, written_whole
+from stylization.errors import InputError, printable, tell
+from stylization.files import atomic_write
 
 if TYPE_CHECKING:
     from stylization.cli import Commands
@@ -141,12 +142,12 @@ def _report(options: argparse.Namespace) -> None:
     text = "\n\n".join(f"**{heading}**\n\n{table.markdown()}" for _, heading, table in tables)
     columns = report.columns(arms, options.photos, skipped=skipped.append)
     folder = options.output or options.runs[0]
-    with written_whole(folder / "report.html") as file:
+    with atomic_write(folder / "report.html") as file:
         file.write(report.page(arms, by, question, columns).encode())
-    with written_whole(folder / "report.md") as file:
+    with atomic_write(folder / "report.md") as file:
         file.write(f"# {question}\n\n{text}\n".encode())
     for name, _, table in tables:
-        with written_whole(folder / ("report.csv" if name == "terms" else f"report-{name}.csv")) as file:
+        with atomic_write(folder / ("report.csv" if name == "terms" else f"report-{name}.csv")) as file:
             file.write(table.csv().encode())
     print("\n\n".join(f"**{heading}**\n\n{table.markdown()}" for heading, table in printed))
     if options.picture:

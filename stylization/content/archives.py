@@ -29,7 +29,8 @@ from stylization.content.files import (
     open_file,
 )
 from stylization.content.names import is_hidden, is_picture
-from stylization.errors import Damaged, InputError, written_whole
+from stylization.errors import Damaged, InputError
+from stylization.files import atomic_write
 from stylization.images import SUFFIXES
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
@@ -81,7 +82,7 @@ class Index(NamedTuple):
     def save(self, path: Path) -> None:
         content = io.BytesIO()
         np.savez_compressed(content, **self._asdict())
-        with written_whole(path) as file:
+        with atomic_write(path) as file:
             file.write(content.getvalue())
 
     @classmethod

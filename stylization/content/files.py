@@ -25,7 +25,8 @@ import fsspec.asyn
 from tqdm import tqdm
 
 from stylization.content import web
-from stylization.errors import Damaged, InputError, printable, written_whole
+from stylization.errors import Damaged, InputError, printable
+from stylization.files import atomic_write
 
 T = TypeVar("T")
 
@@ -118,7 +119,7 @@ class Cache:
             if (kept := _touched(path, length)) is not None:
                 return kept
             content = fetch()
-            with written_whole(path) as file:
+            with atomic_write(path) as file:
                 file.write(content)
         self.trim(len(content))
         return content
@@ -238,7 +239,7 @@ class RemoteFile:
 
     def _download(self, path: Path) -> None:
         bar = tqdm(total=self.size, unit="B", unit_scale=True, desc=f"no ranges there: all of {Path(self.name).name}")
-        with bar, written_whole(path) as file:  # only HTTP has servers without ranges
+        with bar, atomic_write(path) as file:  # only HTTP has servers without ranges
 
             def write(content: bytes) -> None:
                 file.write(content)

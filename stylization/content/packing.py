@@ -16,7 +16,8 @@ from stylization.content.archives import SHARD_INDEX, Shards, Zip, index_shards,
 from stylization.content.files import is_remote
 from stylization.content.sources import Source, folder
 from stylization.content.stream import Skip, as_csv, counted, opened
-from stylization.errors import Damaged, InputError, printable, written_whole
+from stylization.errors import Damaged, InputError, printable
+from stylization.files import atomic_write
 
 
 def open_source(location: str, cache_gb: float = 20.0, patience_s: float = 60.0) -> Source:
@@ -157,7 +158,7 @@ def pack(
                 _write_shard(path, Reduction(source, indices, side_px, quality), num_workers, bar)
     notes = sorted(destination.glob("*.skipped.json"))
     skips = [Skip(*row) for note in notes for row in json.loads(note.read_text())]
-    with written_whole(destination / "skipped.csv") as file:
+    with atomic_write(destination / "skipped.csv") as file:
         file.write(as_csv(skips))
     index_shards(paths).save(destination / SHARD_INDEX)
     return skips
@@ -173,13 +174,13 @@ def _claim(destination: Path, source: Source, settings: dict[str, int]) -> None:
     elif destination.exists() and any(destination.iterdir()):
         raise InputError(f"{destination} is not empty: give a new folder for the shards")
     else:
-        with written_whole(claim) as file:
+        with atomic_write(claim) as file:
             file.write(ours.encode())
 
 
 def _write_shard(path: Path, reduction: Reduction, num_workers: int, bar: tqdm) -> None:
     skips = []
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
             for item in in_parallel(reduction, num_workers):
                 bar.update()
@@ -190,5 +191,5 @@ def _write_shard(path: Path, reduction: Reduction, num_workers: int, bar: tqdm) 
                 entry.size = len(item.jpeg)
                 archive.addfile(entry, io.BytesIO(item.jpeg))
         if skips:  # before the shard is there, for it is its being there that says it is done
-            with written_whole(path.with_suffix(".skipped.json")) as note:
+            with atomic_write(path.with_suffix(".skipped.json")) as note:
                 note.write(json.dumps(skips).encode())

@@ -23,7 +23,8 @@ from stylization.distillation.fidelity import fidelity
 from stylization.distillation.initialization import fit_maps, other_layers, transplant
 from stylization.distillation.networks import LAYERS, Features, Student, Teacher
 from stylization.distillation.pictures import Batch, Pictures
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.memory import keep_memory
 from stylization.muon import Muon
 
@@ -200,7 +201,7 @@ def _write(output: Path, settings: dict[str, Any], run: Distillation, source: So
         print(f"gradient cosine with VGG-16 on {len(photographs)} held-out photographs, style {JUDGED_STYLE}:")
         print("\n".join(f"  {name}: {value:.3f}" for name, value in found.items()))
     state = {key: value.half().contiguous() for key, value in network.state_dict().items()}
-    with written_whole(output) as file:
+    with atomic_write(output) as file:
         file.write(save(state, metadata))
 
 
@@ -236,7 +237,7 @@ def _described_source(source: Source, num_held_out: int) -> str:
 def _write_checkpoint(path: Path, settings: dict[str, Any], run: Distillation) -> None:
     buffer = io.BytesIO()
     torch.save({"settings": settings} | run.state_dict(), buffer)
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(buffer.getvalue())
 
 

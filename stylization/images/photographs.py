@@ -17,7 +17,8 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
-from stylization.errors import DISK_ERRORS, Damaged, InputError, warn, written_whole
+from stylization.errors import DISK_ERRORS, Damaged, InputError, warn
+from stylization.files import atomic_write
 from stylization.images import formats, metadata, pictures, profiles
 from stylization.images.files import TRANSPARENT, check_suffix, read_bytes, regular_file
 from stylization.memory import release_mapped
@@ -229,7 +230,7 @@ def quantized(pixels: NDArray[np.float32], depth: int) -> NDArray[np.uint8 | np.
 def _write(image: pyvips.Image, path: Path) -> None:
     suffix = path.suffix.lower()
     options = {".jpg": "[Q=95,subsample_mode=off]", ".jpeg": "[Q=95,subsample_mode=off]", ".webp": "[Q=95]"}
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         if suffix in (".bmp", ".ppm"):
             Image.fromarray(image.numpy()).save(file, format=check_suffix(path))
             return

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from stylization.errors import DISK_ERRORS, Damaged, written_whole
+from stylization.errors import DISK_ERRORS, Damaged
+from stylization.files import atomic_write
 from stylization.images import formats
 from stylization.images.files import check_suffix, read_bytes
 
@@ -135,7 +136,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 def write(image: Image.Image, path: Path, image_format: str, options: Mapping[str, Any]) -> None:
     """Write the picture whole or not at all, in a format of Pillow's and with its options."""
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write(encoded(image, image_format, options))
 
 

@@ -11,7 +11,8 @@ import torch
 
 from stylization import images
 from stylization.conditions import Mixture
-from stylization.errors import InputError, written_whole
+from stylization.errors import InputError
+from stylization.files import atomic_write
 from stylization.normalization import norms
 from stylization.stylizer import Stylizer
 from stylization.video.clip import Clip, Frame, Sound
@@ -48,7 +49,7 @@ def repaint(
     flicker = Flicker(lambda x: plain(x, **options), total) if smooth else None
     styles = None if morph is None else _morph(stylizer, options.get("style"), morph, total)
     sound = Sound(clip.name)
-    with written_whole(output) as file:
+    with atomic_write(output) as file:
         film = Film(Path(file.name), output, clip, sound, chapters=num_frames is None)
         for frames in batches(islice(clip, num_frames), batch_size):
             x = images.to_float(torch.from_numpy(np.stack([frame.pixels for frame in frames])).permute(0, 3, 1, 2))
