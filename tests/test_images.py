@@ -133,3 +133,13 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         images.save(noise, target)
     assert target.read_bytes() == b"what was there"
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_folders_are_walked_once_without_hidden_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    for name in ("a.png", "deep/b.png", "._a.png", ".hidden.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    (tmp_path / "deep" / "up").symlink_to(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    pairs = images.paired_paths([str(tmp_path)], Path("painted"))
+    assert [path.as_posix() for _, path in pairs] == ["painted/a.png", "painted/deep/b.png"]

@@ -28,10 +28,9 @@ from stylization.content.files import (
     is_remote,
     open_file,
 )
-from stylization.content.names import is_hidden, is_picture
 from stylization.errors import Damaged, InputError
 from stylization.files import atomic_write
-from stylization.images import SUFFIXES
+from stylization.images import SUFFIXES, is_hidden, is_picture
 
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _LOCAL_HEADER = 30  # bytes, before a zip member's name and extra field

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylization.content.files import Cache, fetch, find_files, is_remote, read_whole
-from stylization.content.names import is_hidden, is_picture
 from stylization.errors import Damaged, InputError
-from stylization.images import SUFFIXES
+from stylization.images import SUFFIXES, is_picture, pictures_below
 
 _FIRST = 2  # a key that keeps this use of a seed apart from the stream's
 
@@ -151,31 +150,10 @@ def folder(path: str | Path, cache_gb: float = 20.0, patience_s: float = 60.0) -
     root = Path(path).expanduser()
     if not root.is_dir():
         raise InputError(f"no folder of content images at {root}")
-    paths = _pictures_below(root)
+    paths = pictures_below(root)
     if not paths:
         raise InputError(f"no picture below {root} {sought}")
     return Files(paths, root)
-
-
-def _pictures_below(root: Path) -> list[Path]:
-    """What is named like a picture below a folder, sorted; it may turn out to be a pipe, or a folder itself.
-
-    Hidden files and folders are left out. Each folder is entered once, however many links lead to it.
-    """
-    refused: list[OSError] = []
-    entered: set[tuple[int, int]] = set()
-    paths: list[Path] = []
-    for parent, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
-        facts = Path(parent).stat()
-        if (facts.st_dev, facts.st_ino) in entered:
-            folders.clear()
-            continue
-        entered.add((facts.st_dev, facts.st_ino))
-        paths += [Path(parent) / name for name in (*names, *folders) if is_picture(name)]
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-    if refused:
-        raise InputError(f"cannot read {refused[0].filename}: {refused[0].strerror}")
-    return sorted(paths)
 
 
 def train_samples() -> Files:

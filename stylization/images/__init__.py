@@ -7,7 +7,14 @@ in tensors works without PyTorch.
 from typing import TYPE_CHECKING, Any
 
 from stylization.images.contact_sheet import Cell, contact_sheet, in_rows
-from stylization.images.files import check_output, check_suffix, paired_paths
+from stylization.images.files import (
+    check_output,
+    check_suffix,
+    is_hidden,
+    is_picture,
+    paired_paths,
+    pictures_below,
+)
 from stylization.images.formats import HEAD_BYTES, SUFFIXES
 from stylization.images.formats import PILLOW_FORMATS as UPLOAD_FORMATS
 from stylization.images.masks import mask_shares, read_mask, resized_mask
@@ -39,8 +46,11 @@ __all__ = [
     "enlarged",
     "enlarged_pixels",
     "in_rows",
+    "is_hidden",
+    "is_picture",
     "mask_shares",
     "paired_paths",
+    "pictures_below",
     "quantized",
     "read",
     "read_mask",

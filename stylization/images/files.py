@@ -1,11 +1,12 @@
 """Names, paths and bytes of pictures."""
 
 import http.client
+import os
 import stat
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from stylization.errors import InputError
@@ -14,6 +15,39 @@ from stylization.images.formats import SUFFIXES
 WRITTEN = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF"}
 WRITTEN |= {".avif": "AVIF", ".bmp": "BMP", ".ppm": "PPM"}  # Pillow's name for each format that is written
 TRANSPARENT = (".png", ".webp", ".tif", ".tiff", ".avif")
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or one of those that macOS leaves beside its files."""
+    return (name.startswith(".") and name not in (".", "..")) or name == "__MACOSX"
+
+
+def is_picture(path: str) -> bool:
+    """Whether a path has a picture's suffix and no hidden part."""
+    place = PurePosixPath(path)
+    return place.suffix.lower() in SUFFIXES and not any(map(is_hidden, place.parts))
+
+
+def pictures_below(root: Path) -> list[Path]:
+    """What is named like a picture below a folder, sorted; it may turn out to be a pipe, or a folder itself.
+
+    Hidden files and folders are left out. Each folder is entered once, however many links lead to it. Raises
+    `InputError`.
+    """
+    refused: list[OSError] = []
+    entered: set[tuple[int, int]] = set()
+    paths: list[Path] = []
+    for parent, folders, names in os.walk(root, onerror=refused.append, followlinks=True):
+        facts = Path(parent).stat()
+        if (facts.st_dev, facts.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((facts.st_dev, facts.st_ino))
+        paths += [Path(parent) / name for name in (*names, *folders) if is_picture(name)]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+    if refused:
+        raise InputError(f"cannot read {refused[0].filename}: {refused[0].strerror}")
+    return sorted(paths)
 
 
 def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False) -> list[tuple[str, Path]]:
@@ -33,8 +67,7 @@ def paired_paths(inputs: Sequence[str], output: Path, keep_suffix: bool = False)
         if root.is_dir():
             if output.resolve().is_relative_to(root.resolve()):
                 raise InputError(f"--output {output} is inside the folder {root} that is read: choose another")
-            found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
-            pairs += [(str(path), output / renamed(path.relative_to(root))) for path in found]
+            pairs += [(str(path), output / renamed(path.relative_to(root))) for path in pictures_below(root)]
         elif len(inputs) == 1 and output.suffix:
             check_suffix(output)
             check_output([output], inputs)
