@@ -1,10 +1,15 @@
 """Whole runs, of seconds: what they leave behind, that they repeat bit for bit, resume, and stop when they must."""
 
 import csv
+import errno
 import json
 import math
+import os
+import shutil
+import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,8 @@ from safetensors.torch import load_file
 import stylization
 from stylization import cli
 from stylization.callbacks import Summary
+from stylization.checkpoints import Checkpoints, first_not_finite, to_resume
+from stylization.checkpoints import read as read_checkpoint
 from stylization.configuration import CONF, register_resolvers
 from stylization.errors import InputError
 from train import discard, train
@@ -305,3 +312,86 @@ def test_default_run_reaches_a_hundredth_of_the_style_distance(tmp_path: Path) -
     assert result.stdout.splitlines()[-1].startswith("picture ")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["val"]["style"] <= 0.01 * summary["val_initial"]["style"]
+
+
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """The checkpoints of the finished run in a folder of their own: those of a run that was stopped."""
+    shutil.copytree(finished / "checkpoints", tmp_path / "run" / "checkpoints")
+    return tmp_path / "run" / "checkpoints"
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing", "flipped", "nan"])
+def test_unsound_last_checkpoint_is_replaced_by_the_newest_sound_one(
+    damage: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(finished, tmp_path)
+    last, content = folder / "last.ckpt", bytearray((folder / "last.ckpt").read_bytes())
+    if damage == "nan":
+        checkpoint = torch.load(last, weights_only=True)
+        next(iter(checkpoint["state_dict"].values())).fill_(torch.nan)
+        torch.save(checkpoint, last)
+    elif damage == "missing":
+        last.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        last.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "flipped": content}[damage])
+    path, checkpoint = to_resume(last)
+    assert path != last and path.parent == folder and first_not_finite(checkpoint) is None
+    assert f"continuing from {path.name}" in capsys.readouterr().err
+
+
+def test_checkpoint_with_a_flipped_bit_is_rejected(finished: Path, tmp_path: Path) -> None:
+    (path,) = copied(finished, tmp_path).glob("*000003.ckpt")
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if entry.file_size]
+    for entry in entries:
+        lengths = struct.unpack_from("<HH", content, entry.header_offset + 26)  # of name and padding
+        content[entry.header_offset + 30 + sum(lengths) + entry.file_size // 2] ^= 4
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="corrupt or no checkpoint; give another"):
+            read_checkpoint(path)
+        content[entry.header_offset + 30 + sum(lengths) + entry.file_size // 2] ^= 4
+
+
+def test_failed_write_leaves_the_earlier_checkpoint(finished: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    last = copied(finished, tmp_path) / "last.ckpt"
+    before = last.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        Checkpoints().save_checkpoint({"weights": torch.zeros(10)}, last)
+    assert last.read_bytes() == before and {path.suffix for path in last.parent.iterdir()} == {".ckpt"}
+
+
+@pytest.mark.parametrize("override", ["seed=1", "data.batch_size=4", "style.size_px=48", "optimizer.lr=0.5"])
+def test_resuming_with_other_settings_names_them(
+    override: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = copied(finished, tmp_path).glob("*000003.ckpt")
+    key = override.split("=")[0]
+    with pytest.raises(InputError, match=rf"other settings than its run's \({key}\).*resume_anyway=true"):
+        run(tmp_path / "run", f"resume='{path}'", override)
+    assert f"{override}: the checkpoint has {key}=" in capsys.readouterr().err
+
+
+def test_folder_of_another_run_is_not_written_in(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds a finished run; choose another folder"):
+        run(finished)
+    folder = copied(finished, tmp_path).parent
+    with pytest.raises(InputError, match="holds a stopped run; continue it with resume="):
+        run(folder)
+    (tmp_path / "busy").mkdir()
+    with (tmp_path / "busy" / ".lock").open("a") as held:
+        code = (
+            "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
+        )
+        command = [sys.executable, "-c", code, held.name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout and other.stdout.readline() == "\n"
+            with pytest.raises(InputError, match="another run is writing in it"):
+                run(tmp_path / "busy")
+            other.communicate("\n")
