@@ -1,6 +1,7 @@
 """Every option of every group and every recipe composes and builds; mistyped ones are told in one line, at once."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from PIL import Image
 from stylization import configuration, styles
 from stylization.conditions import Condition, condition
 from stylization.configuration import CONF, built_trainer, plain, register_resolvers, with_several_styles
+from stylization.errors import InputError
 from stylization.loss_networks import vgg
 from stylization.normalization import norms
 from stylization.probe import write_option
@@ -263,3 +265,24 @@ def modules(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *(
+            "seed=-1",
+            "generator.width=0",
+            "generator.num_blocks=1000000000",
+            "data.batch_size=1e9",
+            "data.size_px=null",
+        ),
+        *("style.size_px=[1]", "norm.eps=nan", "trainer.max_steps=0", "optimizer.lr=-1", "data.num_workers=x"),
+        *("objective.weights.style=inf", "objective.content_layers=[]", "objective.style_layers=null"),
+        *("callbacks.checkpoint.every_n_train_steps=0", "data.held_out_size_px=true"),
+    ],
+)
+def test_settings_of_a_wrong_type_or_range_are_rejected_by_name(override: str) -> None:
+    key = override.split("=")[0]
+    with pytest.raises(InputError, match=f"^{re.escape(key)}=.*: not accepted; give "):
+        configuration.check_settings(compose("config", [override, "folder=run"]))

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -26,6 +27,7 @@ from safetensors.torch import load_file
 import stylization
 from stylization import cli
 from stylization.callbacks import Summary
+from stylization.callbacks.remote import artifact_name
 from stylization.checkpoints import Checkpoints, first_not_finite, to_resume
 from stylization.checkpoints import read as read_checkpoint
 from stylization.configuration import CONF, register_resolvers
@@ -395,3 +397,8 @@ def test_folder_of_another_run_is_not_written_in(finished: Path, tmp_path: Path)
             with pytest.raises(InputError, match="another run is writing in it"):
                 run(tmp_path / "busy")
             other.communicate("\n")
+
+
+@pytest.mark.parametrize("style", ["a+b+c", "Läufer & Co/..", "", "x" * 300, "a b\n"])
+def test_names_of_artifacts_are_those_that_wandb_accepts(style: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,128}", artifact_name(style, "instance"))
