@@ -129,7 +129,8 @@ def fit(config: DictConfig, choices: dict[str, str]) -> "Summary":
         module.check(trainer.max_steps)
         module.settings = settings = plain(config)
         if config.resume is None:
-            resuming.check_same_run(Path(config.folder), settings, as_written(config))
+            if launch.rank() == 0:  # for the others it may hold already what rank 0 has just written
+                resuming.check_same_run(Path(config.folder), settings, as_written(config))
         else:
             path, saved = checkpoints.to_resume(Path(config.resume))
             config.resume = settings["resume"] = str(path)
