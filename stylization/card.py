@@ -125,8 +125,7 @@ def measure_gap(
         with torch.no_grad():
             gaps[style] = mean_terms(held, ours, content)["total"] / mean_terms(held, theirs, content)["total"]
     measured = {"num_steps": num_steps, "num_photographs": len(content), "size_px": size_px, "by_style": gaps}
-    architecture = json.loads(model_file.described(path)["architecture"])
-    model_file.write(path, generator, architecture, facts | {"gap": measured})
+    _keep(path, gap=measured)
 
 
 @torch.no_grad()
@@ -139,7 +138,7 @@ def measure_artifacts(run: Path, num_photographs: int, size_px: int) -> None:
     settings["data"]["held_out_size_px"] = size_px
     stylizer = load(path)
     content = to_float(rebuild.content(settings, where).held_out)[:num_photographs]
-    rebuild.objective(settings, where)  # checks the styles
+    rebuild.check_styles(settings, where)
     by_style = {}
     for option in settings["style"].get("pictures", [settings["style"]]):
         asked = {"style": option["name"]} if stylizer.styles else {}
@@ -148,9 +147,13 @@ def measure_artifacts(run: Path, num_photographs: int, size_px: int) -> None:
         found.update(stylized, content)
         by_style[option["name"]] = readings(found)
     measured = {"num_photographs": len(content), "size_px": size_px, "by_style": by_style}
+    _keep(path, artifacts=measured)
+
+
+def _keep(path: Path, **measured: Any) -> None:
+    """Write what was measured into the facts of a model file."""
     generator, facts = model_file.read(path)
-    architecture = json.loads(model_file.described(path)["architecture"])
-    model_file.write(path, generator, architecture, facts | {"artifacts": measured})
+    model_file.write(path, generator, json.loads(model_file.described(path)["architecture"]), facts | measured)
 
 
 class _Held:

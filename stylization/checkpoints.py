@@ -5,7 +5,6 @@ does not compare. Here all are compared before anything is loaded, and the sizes
 """
 
 import io
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from torch import Tensor
 
-from stylization.errors import InputError
+from stylization.errors import InputError, warn
 from stylization.files import atomic_write
 from stylization.launch import rank
 
@@ -93,7 +92,7 @@ def to_resume(path: Path) -> tuple[Path, dict[str, Any]]:
             except InputError:
                 continue
             if rank() == 0:
-                print(f"warning: {error}: continuing from {other.name}, the newest sound one", file=sys.stderr)
+                warn(f"{error}: continuing from {other.name}, the newest sound one")
             return other, checkpoint
         raise
 

@@ -49,7 +49,7 @@ class Damaged(InputError):
 
 def warn(message: str) -> None:
     """Say on stderr, in one line, what is done otherwise than expected."""
-    print(f"warning: {message}", file=sys.stderr)
+    tell(f"warning: {message}")
 
 
 @contextlib.contextmanager

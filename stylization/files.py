@@ -4,13 +4,12 @@ import contextlib
 import errno
 import fcntl
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from stylization.errors import InputError
+from stylization.errors import InputError, warn
 
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # file systems of some clusters have no locks
 
@@ -62,7 +61,7 @@ def locked(path: Path, message: str) -> Iterator[None]:
                 raise InputError(message) from None
             if error.errno not in _UNSUPPORTED:
                 raise
-            print(f"warning: {path}: this file system has no locks; start no second run here", file=sys.stderr)
+            warn(f"{path}: this file system has no locks; start no second run here")
         yield
 
 

@@ -24,7 +24,6 @@ from stylization.schema import check, named, parse_json
 from stylization.styles import PAINTERS
 
 FORMAT = "stylization-1"
-FILE_NAME = runs.MODEL
 
 # A file names its parts as the configuration does; these are the names it may use, so that loading runs no code of
 # the file's choosing.
@@ -86,7 +85,7 @@ def located(model: str | Path) -> Path:
     if not path.exists() and str(model) in ("bundled", *PAINTERS):
         return BUNDLED
     if path.is_dir():
-        model = path / FILE_NAME
+        model = path / runs.MODEL
         return model if model.exists() else stopped.newest(path)
     return path
 

@@ -40,8 +40,7 @@ class _Styles(TypedDict):
 
 def objective(settings: RunSettings, where: str) -> Objective:
     """The objective of saved settings; `where` names their file in errors. Raises `InputError`."""
-    several = "pictures" in settings["style"]
-    check(_Styles if several else _Style, settings["style"], f"{where}: style")
+    check_styles(settings, where)
     network, network_options = named(settings["loss_network"], f"{where}: loss_network", _LOSS_NETWORKS)
     kind, options = named(settings["objective"], f"{where}: objective", _OBJECTIVES, ("loss_network", "style"))
     for term in TERMS:
@@ -54,6 +53,12 @@ def objective(settings: RunSettings, where: str) -> Objective:
             loss_network=network(**network_options), style=pictures, style_weights=weights, **options
         )
         return built
+
+
+def check_styles(settings: RunSettings, where: str) -> None:
+    """Raise `InputError` unless the style section names one picture or several, with their sizes."""
+    several = "pictures" in settings["style"]
+    check(_Styles if several else _Style, settings["style"], f"{where}: style")
 
 
 def style_picture(settings: RunSettings, where: str) -> Tensor:

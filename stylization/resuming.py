@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from stylization.errors import InputError
+from stylization.errors import InputError, tell
 from stylization.files import locked, remove_unfinished
 from stylization.launch import leaves, rank
 
@@ -72,7 +71,7 @@ def check_same_settings(
     for key, value in found.items():
         stretched = "; the schedule is fitted to the new number of steps" if key == STEPS and anyway else ""
         if rank() == 0:
-            print(f"{key}={new.get(key)}: the checkpoint has {key}={value}{stretched}", file=sys.stderr)
+            tell(f"{key}={new.get(key)}: the checkpoint has {key}={value}{stretched}")
     if ALGORITHM in found:
         raise InputError(f"resume={path}: its optimizer is another; give the settings of its run")
     if found and not anyway:

@@ -65,6 +65,14 @@ class Gap(TypedDict):
     by_style: Terms
 
 
+class Artifacts(TypedDict):
+    """Artifacts of a model's pictures, by style and meter."""
+
+    num_photographs: Count
+    size_px: Count
+    by_style: dict[Text, Terms]
+
+
 class Photographs(TypedDict):
     """What a run was trained on."""
 
@@ -101,6 +109,7 @@ class RunSummary(TypedDict, total=False):
     threads: Count
     git: Text | None
     gap: Gap
+    artifacts: Artifacts
 
 
 class _Complete(TypedDict):

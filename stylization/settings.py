@@ -4,6 +4,7 @@ What an option alone can know (names of layers, of paddings, sizes that divide) 
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,23 @@ from stylization.launch import leaves
 MOST_PIXELS = 2**28  # of the crops of a step
 
 
+@dataclass(frozen=True, kw_only=True)
+class Rule(ABC):
+    """What a setting may be; also null if it is `optional`, or one of some `words`."""
+
+    optional: bool = False
+    words: tuple[str, ...] = ()
+
+    @abstractmethod
+    def accepts(self, value: Any) -> bool: ...
+
+
 @dataclass(frozen=True)
-class Whole:
-    """A whole number in a range; also null if it is `optional`, or one of some `words`."""
+class Whole(Rule):
+    """A whole number in a range."""
 
     least: int
     most: int
-    optional: bool = False
-    words: tuple[str, ...] = ()
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= self.most
@@ -31,14 +41,12 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Number:
+class Number(Rule):
     """A finite number from `least` (or above it) to `most`."""
 
     least: float = 0.0
     most: float = math.inf
     above: bool = False
-    optional: bool = False
-    words: tuple[str, ...] = ()
 
     def accepts(self, value: Any) -> bool:
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
@@ -51,11 +59,8 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Flag:
+class Flag(Rule):
     """true or false."""
-
-    optional: bool = False
-    words: tuple[str, ...] = ()
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, bool)
@@ -65,11 +70,8 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class Word:
+class Word(Rule):
     """Text, e.g. a name or a path."""
-
-    optional: bool = False
-    words: tuple[str, ...] = ()
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, str) and value != "" and "\0" not in value
@@ -79,11 +81,8 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Words:
+class Words(Rule):
     """A list of words."""
-
-    optional: bool = False
-    words: tuple[str, ...] = ()
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, list) and bool(value) and all(Word().accepts(word) for word in value)
@@ -93,11 +92,8 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Range:
+class Range(Rule):
     """Two numbers 0 < low <= high <= 1."""
-
-    optional: bool = False
-    words: tuple[str, ...] = ()
 
     def accepts(self, value: Any) -> bool:
         share = Number(most=1, above=True)
@@ -107,7 +103,6 @@ class Range:
         return "two shares 0 < low <= high <= 1, e.g. [0.1,1.0]"
 
 
-Rule = Whole | Number | Flag | Word | Words | Range
 SEED, SIDE, COUNT, RATE = Whole(0, 2**32 - 1), Whole(16, 8192), Whole(1, 10**9), Number(above=True)
 
 RULES: dict[str, Rule] = {  # "*" is any name

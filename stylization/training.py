@@ -19,6 +19,7 @@ from stylization.checkpoints import first_not_finite
 from stylization.conditions import Condition, condition, conditional, mixed
 from stylization.errors import InputError
 from stylization.objective import Objective
+from stylization.runs import SUMMARY
 
 NEVER = 2**62
 ADVICE = "stopped, the last checkpoint is kept. Lower optimizer.lr or trainer.gradient_clip_val"
@@ -137,7 +138,7 @@ class Training(pl.LightningModule):
         shapes = {key: getattr(value, "shape", None) for key, value in saved["state_dict"].items()}
         if shapes != {key: value.shape for key, value in self.state_dict().items()}:
             raise InputError(f"resume={path}: the checkpoint of another generator or norm; give its run's settings")
-        stopped_at_its_end = saved["global_step"] == num_steps and not (path.parent.parent / "summary.json").exists()
+        stopped_at_its_end = saved["global_step"] == num_steps and not (path.parent.parent / SUMMARY).exists()
         if saved["global_step"] >= num_steps and not stopped_at_its_end:
             raise InputError(f"resume={path}: that run has done {saved['global_step']} of {num_steps} steps already")
 

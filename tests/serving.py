@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 import torch
 import uvicorn
 from conftest import ARCHITECTURE
@@ -79,6 +80,17 @@ def encoded(image: Image.Image, image_format: str = "JPEG", **options: Any) -> b
 
 def post(client: httpx.Client, content: bytes, name: str = "photo.jpg", **fields: Any) -> httpx.Response:
     return client.post("/stylize", data={"model": "ink-batch"} | fields, files={"picture": (name, content)})
+
+
+def leave(address: object, read_s: float) -> None:
+    """Post a photograph and hang up after so many seconds without an answer."""
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{address}/stylize",
+            data={"model": "ink-batch"},
+            files={"picture": encoded(picture())},
+            timeout=httpx.Timeout(10, read=read_s),
+        )
 
 
 class Patient:

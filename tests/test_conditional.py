@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import stylization
-from stylization import cli, images, model_file
+from stylization import cli, images, runs
 from stylization.conditions import LARGEST_STROKE, Condition, condition, conditional, mixed, sampled
 from stylization.errors import InputError
 from stylization.generators import Johnson
@@ -304,7 +304,7 @@ def test_add_style_trains_its_rows_and_nothing_else(trained: Path, tmp_path: Pat
     run(added, "experiment=add_style", f"model={trained}", "style=waves", "generator.width=16")
     facts = json.loads((added / "summary.json").read_text())
     assert facts["styles"] == ["mosaic", "ink", "waves"] and set(facts["val_by_style"]) == set(facts["styles"])
-    before, after = (load_file(folder / model_file.FILE_NAME) for folder in (trained, added))
+    before, after = (load_file(folder / runs.MODEL) for folder in (trained, added))
     for name, weights in before.items():
         assert torch.equal(weights, after[name][: len(weights)]) or "running" in name
     picture = Image.open(photograph(tmp_path))
@@ -340,7 +340,7 @@ def test_all_styles_are_exported_in_half(trained: Path, tmp_path: Path) -> None:
     output = tmp_path / "half.safetensors"
     cli.main(["export", str(trained), "--to", "safetensors", "--half", "--output", str(output)])
     assert stylization.load(output).facts["styles"] == ["mosaic", "ink"]
-    assert output.stat().st_size < 0.8 * (trained / model_file.FILE_NAME).stat().st_size
+    assert output.stat().st_size < 0.8 * (trained / runs.MODEL).stat().st_size
 
 
 def test_a_card_tells_what_a_model_is_and_its_gap(

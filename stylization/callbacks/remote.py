@@ -9,9 +9,8 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import WandbLogger
 
-from stylization import model_file
 from stylization.content import Content
-from stylization.runs import SUMMARY
+from stylization.runs import MODEL, SUMMARY
 
 
 class Wandb(pl.Callback):
@@ -51,7 +50,7 @@ class Wandb(pl.Callback):
         terms = {f"final/{name}": value for name, value in summary["val"].items()}
         logger.experiment.summary.update({**terms, "parameters": summary["parameters"], "seconds": summary["seconds"]})
         artifact = wandb.Artifact(artifact_name(summary["style"], summary["norm"]), "model", metadata=summary)
-        artifact.add_file(str(self.folder / model_file.FILE_NAME))
+        artifact.add_file(str(self.folder / MODEL))
         logger.experiment.log_artifact(artifact)
 
     def _logger(self, trainer: pl.Trainer) -> WandbLogger | None:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,11 +16,11 @@ from torch import Tensor
 from stylization import images, model_file
 from stylization.callbacks.progress import evaluating
 from stylization.content import Content
-from stylization.errors import InputError
+from stylization.errors import InputError, tell
 from stylization.files import atomic_write
 from stylization.launch import check_agreement, gathered, rank
 from stylization.provenance import git_revision, versions
-from stylization.runs import SUMMARY
+from stylization.runs import MODEL, SUMMARY
 from stylization.training import Training, parameter_count
 
 
@@ -60,7 +59,7 @@ class Summary(pl.Callback):
             f"held out, {when:6s} " + "  ".join(f"{name} {value:.4f}" for name, value in self.facts[key].items())
             for when, key in (("before", "val_initial"), ("after", "val"))
         ]
-        lines.append(f"model   {self.folder / model_file.FILE_NAME}")
+        lines.append(f"model   {self.folder / MODEL}")
         lines += [f"picture {path}" for path in sorted(self.folder.glob("samples/*.png"))[-1:]]
         return "\n".join(lines) + "\n"
 
@@ -84,7 +83,7 @@ class Summary(pl.Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         stopped = isinstance(exception, (KeyboardInterrupt, SystemExit, InputError))
         if stopped and self.last.exists() and trainer.is_global_zero:
-            print(f"stopped after step {trainer.global_step}; go on with resume={self.last}", file=sys.stderr)
+            tell(f"stopped after step {trainer.global_step}; go on with resume={self.last}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.started, self.first_step = time.perf_counter(), trainer.global_step
@@ -143,7 +142,7 @@ class Summary(pl.Callback):
             for name, by_style in (("val_by_style", val_by_style), ("val_initial_by_style", initial_by_style)):
                 self.facts[name] = {**self.before.get(name, {}), **by_style}
         architecture = {"generator": self.config["generator"], "norm": self.config["norm"]}
-        model_file.write(self.folder / model_file.FILE_NAME, pl_module.generator, architecture, self.facts)
+        model_file.write(self.folder / MODEL, pl_module.generator, architecture, self.facts)
         with atomic_write(self.folder / SUMMARY) as file:
             file.write(json.dumps(self.facts, indent=2).encode() + b"\n")
 
